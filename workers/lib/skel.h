@@ -1,0 +1,108 @@
+/*
+ * skel: the only lifecycle of a worker. main() of a role is
+ *
+ *	int main(int argc, char **argv) { return skel_main(argc, argv, &ops); }
+ *
+ * with a struct literal of callbacks. Order, always: hello, config (slice read, model loaded), descriptors,
+ * open (privileged: open files, start nothing), sandbox, start (threads, connections may begin here),
+ * pipes bound, READY, GO, pipes connected, go, loop, drain, BYE, stop. All memory is freed on the way out.
+ *
+ * The loop waits for pipe frames, for the worker's own descriptors (watch) and for the deadline that tick
+ * returned; after each wake it hands over frames (at most 64 a turn), then calls tick. STATS goes up every
+ * second by itself, so no callback may block for longer than about a second.
+ *
+ * EOF on fd 3: the supervisor is gone; the loop ends at once, nothing is sent, exit 0.
+ */
+#ifndef WORKERS_LIB_SKEL_H
+#define WORKERS_LIB_SKEL_H
+
+#include <poll.h>
+
+#include "ctl.h"
+#include "metric.h"
+#include "model.h"
+#include "mono.h"
+#include "pipe.h"
+
+enum { WATCH_MAX = 80, SECRETS_MAX = 64 };
+
+struct worker {
+	const struct worker_ops *ops;
+	unsigned index;
+	uint32_t generation;
+	unsigned count[ROLE_MAX];
+	char instance[64];
+	bool bounded, accept_dead, take_over;
+	int64_t until_wall_us;
+	struct model *model;
+	struct pipes *pipes;       /* NULL for roles without NEED_PIPES */
+	struct metric_page *page;  /* never NULL */
+	bool draining;
+	void *state;               /* the role's own, set by open */
+
+	/* Descriptors by kind, -1 when not given. The skeleton closes login, key and secrets after start. */
+	int login_fd, rid_key_fd, listen_fd, board_fd;
+	struct {
+		int fd;
+		enum role role;
+		unsigned index;
+	} pages[BOARD_ROWS_MAX];
+	unsigned pages_n;
+	struct {
+		int fd;
+		char name[160];
+	} secrets[SECRETS_MAX];
+	unsigned secrets_n;
+
+	/* Told to the supervisor with the next STATS. */
+	uint64_t progress, queued;
+	enum worker_wait wait;
+	struct mono wait_since;
+	char wait_why[256];
+
+	/* Set by the role to leave the loop: skel_end(). */
+	bool ending;
+	int end_code;
+	char end_why[ERR_TEXT_MAX];
+
+	struct skel *skel; /* the skeleton's own */
+};
+
+struct worker_ops {
+	enum role role;
+	/* All may be NULL. false + *e ends the worker with e->code. */
+	bool (*open)(struct worker *w, struct err *e);
+	bool (*start)(struct worker *w, struct err *e);
+	bool (*go)(struct worker *w, struct err *e);
+	/* A frame that its edge lists. Decoding failure or protocol breach: panic is wrong, return false. */
+	bool (*frame)(struct worker *w, const struct frame *f, struct err *e);
+	/* Fills fds (at most max), returns how many; called before each wait. */
+	unsigned (*watch)(struct worker *w, struct pollfd *fds, unsigned max);
+	/* After each wake; fds as filled by watch with revents. Returns when it wants to be called again. */
+	bool (*tick)(struct worker *w, struct mono now, struct mono *next, struct err *e);
+	void (*drain)(struct worker *w); /* DRAIN arrived; w->draining is set */
+	void (*stop)(struct worker *w);  /* free everything */
+};
+
+int skel_main(int argc, char **argv, const struct worker_ops *ops);
+
+/* Leave the loop after this turn: code and reason go up with BYE. 0: done. */
+void skel_end(struct worker *w, int code, const char *fmt, ...) PRINTF(3, 4);
+
+/* Waiting for a dependency, with a reason for people; skel_wait(w, WAIT_NOTHING, "") when it is back. */
+void skel_wait(struct worker *w, enum worker_wait wait, const char *fmt, ...) PRINTF(3, 4);
+
+/* A unit of work was done. */
+static inline void
+skel_progress(struct worker *w)
+{
+	w->progress++;
+}
+
+/* Whole contents of a descriptor from offset 0 (pread), at most max bytes; the caller frees *out. */
+MUSTCHECK bool skel_read_fd(int fd, size_t max, struct buf *out, struct err *e);
+
+/* The secret of that name, without a trailing newline. false: not given. */
+MUSTCHECK bool skel_secret(struct worker *w, const char *name, struct buf *out, struct err *e);
+
+#endif
