@@ -2,7 +2,7 @@
  * wire: what travels in the data pipes. A frame is a fixed head and a MessagePack body; `count` items
  * of the frame's type stand one after another in the body, each a positional array. Encoder and
  * decoder of a type stand side by side. Decoders are fit for hostile bytes: they check every length and
- * type, reject trailing bytes, latch the first failure (reader.failed) and never apply half an item.
+ * type, reject trailing bytes, latch the first failure (pack_reader.failed) and never apply half an item.
  *
  * Head, 32 bytes, little-endian: version u8, type u8, flags u16, generation u32, sender u16, receiver
  * u16, count u32, seq u64, bytes u32 (of the body), zero u32. sender and receiver are role << 8 | index.
@@ -12,6 +12,7 @@
 
 #include "buf.h"
 #include "model.h"
+#include "pack.h"
 #include "value.h"
 
 enum {
@@ -65,22 +66,7 @@ struct frame_head {
 void frame_head_encode(const struct frame_head *h, uint8_t out[static FRAME_HEAD_BYTES]);
 MUSTCHECK bool frame_head_decode(const uint8_t *p, size_t n, struct frame_head *h, struct err *e);
 
-/* ---- reading: one reader per worker, reused; values borrow from the frame's bytes ---- */
-struct wire_reader {
-	const uint8_t *data;
-	size_t len, at;
-	bool failed;
-	char why[128];
-	void *zone; /* reused between items */
-};
-
-void wire_reader_start(struct wire_reader *r, const uint8_t *body, size_t n);
-bool wire_reader_end(struct wire_reader *r); /* true: nothing failed and nothing trails */
-void wire_reader_free(struct wire_reader *r);
-
-/* ---- values, also used inside state bodies ---- */
-void wire_value_write(struct buf *b, const struct value *v);
-bool wire_value_read(struct wire_reader *r, struct value *v);
+/* Reading: one struct pack_reader (pack.h) per worker, reused; values borrow from the frame's bytes. */
 
 /* ---- partitions ---- */
 enum partition_kind { PARTITION_DURABLE, PARTITION_TRANSIENT };
@@ -97,7 +83,7 @@ struct partition { /* OWN, ASK (id 0), PART */
 };
 
 void wire_partition_write(struct buf *b, const struct partition *p);
-bool wire_partition_read(struct wire_reader *r, struct partition *p);
+bool wire_partition_read(struct pack_reader *r, struct partition *p);
 
 struct position {
 	uint32_t partition;
@@ -123,7 +109,7 @@ struct own {
 };
 
 void wire_own_write(struct buf *b, const struct own *o);
-bool wire_own_read(struct wire_reader *r, struct own *o); /* free with own_free */
+bool wire_own_read(struct pack_reader *r, struct own *o); /* free with own_free */
 void own_free(struct own *o);
 
 /* ---- DATA: `count` records, then one array of covers ---- */
@@ -154,7 +140,7 @@ struct record {
 };
 
 void wire_record_write(struct buf *b, const struct record *rec);
-bool wire_record_read(struct wire_reader *r, struct record *rec); /* rec->fields set by the caller */
+bool wire_record_read(struct pack_reader *r, struct record *rec); /* rec->fields set by the caller */
 
 /*
  * A cover says: every event of this partition in [from, to) that belongs to the receiver's shard is in
@@ -170,7 +156,7 @@ struct cover {
 };
 
 void wire_covers_write(struct buf *b, const struct cover *c, uint32_t n);
-bool wire_covers_read(struct wire_reader *r, struct cover **c, uint32_t *n); /* caller frees *c */
+bool wire_covers_read(struct pack_reader *r, struct cover **c, uint32_t *n); /* caller frees *c */
 
 /* ---- DONE ---- */
 struct done {
@@ -179,7 +165,7 @@ struct done {
 };
 
 void wire_done_write(struct buf *b, const struct done *d);
-bool wire_done_read(struct wire_reader *r, struct done *d);
+bool wire_done_read(struct pack_reader *r, struct done *d);
 
 /* ---- BEGIN: one item ---- */
 struct begin {
@@ -188,7 +174,7 @@ struct begin {
 };
 
 void wire_begin_write(struct buf *b, const struct begin *x);
-bool wire_begin_read(struct wire_reader *r, struct begin *x);
+bool wire_begin_read(struct pack_reader *r, struct begin *x);
 
 /* ---- PROC: a changed process as transform sees it: values of model.inputs, in slot order ---- */
 struct proc {
@@ -198,7 +184,7 @@ struct proc {
 };
 
 void wire_proc_write(struct buf *b, const struct proc *p);
-bool wire_proc_read(struct wire_reader *r, struct proc *p);
+bool wire_proc_read(struct pack_reader *r, struct proc *p);
 
 /* ---- EVT: records as in DATA, each with its rid filled in ---- */
 
@@ -211,9 +197,9 @@ struct row { /* the values in the order of the table's columns as load's dialect
 };
 
 void wire_table_write(struct buf *b, uint32_t table);
-bool wire_table_read(struct wire_reader *r, uint32_t *table);
+bool wire_table_read(struct pack_reader *r, uint32_t *table);
 void wire_row_write(struct buf *b, const struct row *row);
-bool wire_row_read(struct wire_reader *r, struct row *row); /* values: caller's, COLUMNS_MAX * 2 long */
+bool wire_row_read(struct pack_reader *r, struct row *row); /* values: caller's, COLUMNS_MAX * 2 long */
 
 /* ---- STATE ---- */
 struct state_row {
@@ -227,7 +213,7 @@ struct state_row {
 };
 
 void wire_state_write(struct buf *b, const struct state_row *s);
-bool wire_state_read(struct wire_reader *r, struct state_row *s);
+bool wire_state_read(struct pack_reader *r, struct state_row *s);
 
 /* ---- DEAD ---- */
 struct dead {
@@ -244,7 +230,7 @@ struct dead {
 };
 
 void wire_dead_write(struct buf *b, const struct dead *d);
-bool wire_dead_read(struct wire_reader *r, struct dead *d);
+bool wire_dead_read(struct pack_reader *r, struct dead *d);
 
 /* ---- END: one item ---- */
 struct end_range {
@@ -268,7 +254,7 @@ struct end {
 };
 
 void wire_end_write(struct buf *b, const struct end *e);
-bool wire_end_read(struct wire_reader *r, struct end *e); /* free with end_free */
+bool wire_end_read(struct pack_reader *r, struct end *e); /* free with end_free */
 void end_free(struct end *e);
 
 /* ---- COMMITTED: one item ---- */
@@ -280,7 +266,7 @@ struct committed {
 };
 
 void wire_committed_write(struct buf *b, const struct committed *c);
-bool wire_committed_read(struct wire_reader *r, struct committed *c); /* free with committed_free */
+bool wire_committed_read(struct pack_reader *r, struct committed *c); /* free with committed_free */
 void committed_free(struct committed *c);
 
 #endif
