@@ -30,7 +30,6 @@
 
 enum {
 	SOURCE_BATCH_MAX = 1000, /* events of one poll */
-	SOURCE_PADDING = 64,	 /* readable bytes behind a padded payload */
 	SOURCE_BLOCK_MS_MAX = 100,
 	SOURCE_SLOTS_MAX = 1 << 20, /* more partitions of one source are refused */
 	SOURCE_FDS_MAX = 4,	    /* descriptors one driver may ask to be watched */
@@ -68,7 +67,6 @@ struct source_event {
 	int64_t offset;	  /* durable: its offset; transient: its ticket */
 	const char *data; /* payload; NULL with len 0 is an empty event */
 	size_t len;
-	bool padded;	  /* SOURCE_PADDING bytes behind data are readable: saves a copy */
 	bool redelivered; /* queues: the broker says it was delivered before */
 	bool has_broker_time;
 	int64_t broker_time_us; /* microseconds since 1970: Kafka's timestamp, AMQP's timestamp
