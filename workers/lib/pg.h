@@ -13,7 +13,7 @@
 struct pg;
 struct pg_result;
 
-enum { PG_PARAMS_MAX = 16, SQLSTATE_BYTES = 5 };
+enum { PG_PARAMS_MAX = 16, SQLSTATE_BYTES = 5, PG_WAIT_MS = 200 };
 
 struct pg_param {
 	const void *data; /* NULL: SQL NULL */
@@ -33,6 +33,12 @@ void pg_close(struct pg *p); /* NULL is fine */
 bool pg_alive(const struct pg *p);
 int pg_backend_pid(const struct pg *p);
 int pg_fd(const struct pg *p);
+
+/*
+ * While a blocking call waits for the server, fn is called at least every PG_WAIT_MS, so that a worker stays alive
+ * to its supervisor during a long commit. When it returns false the call fails and the connection is lost.
+ */
+void pg_on_wait(struct pg *p, bool (*fn)(void *ctx), void *ctx);
 
 /* Blocking. *out is NULL-able when rows are not wanted. The result is the caller's: pg_result_free. */
 MUSTCHECK bool pg_exec(struct pg *p, const char *sql, struct pg_result **out, struct err *e);

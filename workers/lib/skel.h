@@ -99,6 +99,13 @@ skel_progress(struct worker *w)
 	w->progress++;
 }
 
+/*
+ * For a callback that must wait long for a dependency (load, while the server works on a commit): call it at
+ * least every 250 ms meanwhile. Sends STATS when due and looks at fd 3; never waits. False: the supervisor is gone
+ * or broke the protocol; return at once, the loop will end.
+ */
+MUSTCHECK bool skel_serve(struct worker *w);
+
 /* Whole contents of a descriptor from offset 0 (pread), at most max bytes; the caller frees *out. */
 MUSTCHECK bool skel_read_fd(int fd, size_t max, struct buf *out, struct err *e);
 
