@@ -17,11 +17,13 @@ COMMENT ON SCHEMA admin_schema IS
 CREATE TABLE admin_schema.migration (
 	number     integer PRIMARY KEY,
 	name       text NOT NULL,
+	digest     bytea NOT NULL,
 	applied_at timestamptz NOT NULL DEFAULT now(),
 	version    text NOT NULL
 );
 COMMENT ON TABLE admin_schema.migration IS 'Migrations of admin_schema that were applied';
 COMMENT ON COLUMN admin_schema.migration.number IS 'Number of the file in sql/';
+COMMENT ON COLUMN admin_schema.migration.digest IS 'sha256 of the file''s text';
 COMMENT ON COLUMN admin_schema.migration.version IS 'Version of the weir that applied it';
 
 -- One sequence serves all pipelines: an epoch is then unique everywhere and rises in each of them.
