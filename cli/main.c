@@ -1,0 +1,186 @@
+/*
+ * weir: the command line. The table below is all there is to know of the verbs; each is one file.
+ */
+#include "cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "log.h"
+
+const struct verb verbs[] = {
+    {"validate", validate_run, 0, 4, "[PIPELINE...]", "check a pipeline file: all errors at once",
+     "Needs no server. What validates starts: up, run, plan and apply read the file the same way.\n"
+     "Exit codes: 0 valid, 78 not valid.",
+     options_validate},
+    {"plan", plan_run, 0, 1, "[PIPELINE]", "show what apply would do to the warehouse",
+     "Connects as the owner (warehouse.postgresql.dsn) and changes nothing.\n"
+     "  +  would be created    ~  would be changed    !  refused until it is named\n"
+     "Exit codes: 0 there is something to apply, 99 nothing to do, 77 refused, 69 no database.",
+     options_apply},
+    {"apply", apply_run, 0, 1, "[PIPELINE]", "create and change schemas, logins, tables and grants",
+     "Does what plan shows, in one transaction, and writes one login file for each of Weir's\n"
+     "logins. Only adds: what would destroy data is refused unless named with\n"
+     "--allow-destructive. Applying twice changes nothing: \"nothing to do\", exit 0.",
+     options_apply},
+    {"up", up_run, 0, 1, "[PIPELINE]", "run the pipeline until it is told to stop",
+     "Validates, then becomes the supervisor. SIGTERM or Ctrl-C drains and exits 0.", options_up},
+    {"run", run_run, 0, 1, "[PIPELINE]", "run the pipeline over what is there now, then end",
+     "Reads each source to the end it has at the start, commits, prints one JSON line\n"
+     "(events by source, processes, rows by table, dead letters, seconds) and ends.\n"
+     "Exit codes: 0 done, 1 done with dead letters, 69 a dependency stayed down, 75 held by\n"
+     "another instance.",
+     options_run},
+    {"status", status_run, 0, 1, "[PIPELINE]", "what the running pipeline is doing",
+     "Asks the running supervisor (found through the database, or --url) and the database.\n"
+     "Exit codes: 0 running and ready, 75 running and not ready, 99 not running.",
+     options_status},
+    {"explain", explain_run, 1, 2, "ID [PIPELINE]",
+     "one process: its folds, and why it is still open",
+     "Reads the stored state of the process as the owner. Values of fields are shown here,\n"
+     "and nowhere in logs. Exit codes: 0 found, 99 no process of that ID.",
+     options_pipeline},
+    {"dead", dead_run, 1, 3, "list [PIPELINE] | show RID [PIPELINE]",
+     "events and rows that could not be processed",
+     "list: newest first, with source, position, stage and reason. show: one of them; the\n"
+     "beginning of a RID is enough. Exit codes: 0 there are some, 99 there are none.",
+     options_dead},
+    {"demo", demo_run, 0, 0, "", "see the main job on this machine, in about 20 seconds",
+     "Starts a private PostgreSQL in a temporary directory, lets a generator append live loan\n"
+     "events to three files, runs the example pipeline on them and shows what came of it.\n"
+     "Needs the Debian package postgresql-15. Leaves nothing behind.",
+     options_demo},
+    {"help", help_run, 0, 2, "[VERB | options]",
+     "help for a verb, or every key of the pipeline file",
+     "`weir help options` lists every key of the pipeline file; --reference prints the same as\n"
+     "the reference page.",
+     options_help},
+    {"version", version_run, 0, 0, "", "print the version", "", NULL},
+};
+const unsigned verbs_n = sizeof verbs / sizeof *verbs;
+
+const struct verb *
+verb_find(const char *name)
+{
+	for (unsigned i = 0; i < verbs_n; i++)
+		if (!strcmp(verbs[i].name, name))
+			return &verbs[i];
+	return NULL;
+}
+
+const char *
+verb_nearest(const char *name)
+{
+	const char *best = NULL;
+	unsigned least = ~0u;
+
+	for (unsigned i = 0; i < verbs_n; i++) {
+		unsigned d = near_distance(name, verbs[i].name);
+		if (d < least && near_enough(name, verbs[i].name, d)) {
+			least = d;
+			best = verbs[i].name;
+		}
+	}
+	return best;
+}
+
+int
+version_run(struct cli *c)
+{
+	struct buf b = {0};
+
+	buf_printf(&b, c->json ? "{\"version\":\"%s\"}\n" : "weir %s\n", WEIR_VERSION);
+	return cli_finish(c, &b, EXIT_DONE);
+}
+
+/* Where the verb stands in argv; options may come before it. 0: nowhere. */
+static int
+verb_at(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "-o") || !strcmp(argv[i], "--output"))
+			i++;
+		else if (argv[i][0] != '-')
+			return i;
+	}
+	return 0;
+}
+
+static int
+verbless(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--version")) {
+			puts("weir " WEIR_VERSION);
+			return EXIT_DONE;
+		}
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			help_print();
+			return EXIT_DONE;
+		}
+	}
+	if (argc > 1)
+		cli_say("weir: no verb given, only \"%s\"", argv[1]);
+	else
+		cli_say("weir: what shall be done? No verb was given.");
+	cli_say("  next: `weir help` lists the verbs; `weir demo` shows Weir at work");
+	return EXIT_USAGE;
+}
+
+static int
+verb_unknown(const char *name)
+{
+	const char *near = verb_nearest(name);
+
+	if (near)
+		cli_say("weir: unknown verb \"%.40s\"; did you mean \"%s\"?", name, near);
+	else
+		cli_say("weir: unknown verb \"%.40s\"", name);
+	cli_say("  next: `weir help` lists the verbs");
+	return EXIT_USAGE;
+}
+
+static int
+verb_run(struct cli *c, int argc, char **argv)
+{
+	const struct verb *v = c->verb;
+	struct err e;
+
+	for (int i = 0; i < argc;
+	     i++) /* before reading: a failure to read is told in its form, too */
+		c->json |= !strcmp(argv[i], "-ojson") || !strcmp(argv[i], "--output=json") ||
+			   (i && !strcmp(argv[i], "json") &&
+			    (!strcmp(argv[i - 1], "-o") || !strcmp(argv[i - 1], "--output")));
+	if (!args_read(&c->args, v->options, v->operands_max, argc, argv, &e))
+		return cli_fail(c, &e, "`weir help %s` shows its options", v->name);
+	c->no_input = args_flag(&c->args, "no-input");
+	if (args_flag(&c->args, "help")) {
+		help_verb_print(v);
+		return EXIT_DONE;
+	}
+	if (c->args.operands_n < v->operands_min) {
+		err_set(&e, EXIT_USAGE, "an operand is missing");
+		return cli_fail(c, &e, "weir %s %s", v->name, v->operands);
+	}
+	return v->run(c);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct cli c = {0};
+	int at = verb_at(argc, argv);
+
+	log_open("weir");
+	signal(SIGPIPE, SIG_IGN);
+	if (!at)
+		log_exit(verbless(argc, argv));
+	c.verb = verb_find(argv[at]);
+	if (!c.verb)
+		log_exit(verb_unknown(argv[at]));
+	/* The verb's own word goes; what stood before it and after it are its arguments. */
+	for (int i = at; i > 1; i--)
+		argv[i] = argv[i - 1];
+	log_exit(verb_run(&c, argc - 2, argv + 2));
+}
