@@ -100,8 +100,12 @@ metric_table_add(struct metric_page *p, unsigned table, enum metric_table m, uin
 	    memory_order_relaxed);
 }
 
-/* Maps a page; writable for its worker, else read-only. NULL and *e when fd is not such a page. */
+/*
+ * Maps a page; writable for its worker, else read-only. NULL and *e when fd is not such a page. fd stays
+ * the caller's and is not needed afterwards; free with metric_page_unmap.
+ */
 MUSTCHECK struct metric_page *metric_page_map(int fd, bool writable, struct err *e);
+void metric_page_unmap(struct metric_page *p); /* NULL is fine */
 
 /* Supervisor: a new page as a memfd, -1 and *e on failure. */
 int metric_page_create(enum role role, unsigned index, struct err *e);
@@ -110,7 +114,7 @@ int metric_page_create(enum role role, unsigned index, struct err *e);
  * The board: what the supervisor knows of its workers, for status and for its own result line. Written
  * by the supervisor alone, a memfd like a page. Each row is written under its seq (odd while writing).
  */
-enum { BOARD_ROWS_MAX = 64, BOARD_DEATHS_MAX = 8 };
+enum { BOARD_MAGIC = 0x57424431, /* "WBD1" */ BOARD_ROWS_MAX = 64, BOARD_DEATHS_MAX = 8 };
 
 struct board_row {
 	_Atomic uint32_t seq;
@@ -135,11 +139,22 @@ struct board {
 	uint32_t magic;
 	char pipeline[NAME_BYTES_MAX + 1];
 	char instance[64];
+	char url[64]; /* of status: http://127.0.0.1:8080/ */
 	_Atomic uint32_t generation;
 	_Atomic uint32_t draining; /* 1 from SIGTERM on */
 	int64_t started_wall_us;
 	_Atomic uint32_t rows_n;
 	struct board_row rows[BOARD_ROWS_MAX];
 };
+
+/* Supervisor: a new board, mapped, with its memfd in *fd; NULL and *e on failure. Free: board_unmap. */
+MUSTCHECK struct board *board_create(int *fd, struct err *e);
+/* Status: read-only. NULL and *e when fd is not a board. Free: board_unmap. */
+MUSTCHECK const struct board *board_map(int fd, struct err *e);
+void board_unmap(const struct board *b); /* NULL is fine */
+
+void board_row_write(struct board *b, unsigned i, const struct board_row *row); /* seq: the board's own */
+/* False when the writer never stood still (it died while writing). */
+MUSTCHECK bool board_row_read(const struct board *b, unsigned i, struct board_row *out);
 
 #endif
