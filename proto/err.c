@@ -47,6 +47,6 @@ err_context(struct err *e, const char *fmt, ...)
 	if (n > sizeof e->text - 3)
 		n = sizeof e->text - 3;
 	memcpy(e->text, context, n);
-	snprintf(e->text + n, sizeof e->text - n, ": %s", text);
+	snprintf(e->text + n, sizeof e->text - n, ": %.*s", (int)(sizeof e->text - n - 3), text);
 	return false;
 }

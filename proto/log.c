@@ -41,7 +41,7 @@ line_write(const char *level, const char *text)
 	gmtime_r(&s, &tm);
 	strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
 	int n = snprintf(line, sizeof line, "%s.%03dZ %-5s %s: %s", stamp,
-	    (int)(now_us / 1000 % 1000), level, self.subject, text);
+			 (int)(now_us / 1000 % 1000), level, self.subject, text);
 	if (n >= (int)sizeof line)
 		n = (int)sizeof line - 1;
 	for (int i = 0; i < n; i++) /* a line stays a line, and a terminal stays sane */
@@ -67,7 +67,8 @@ log_write(struct log_site *site, enum log_level level, const char *fmt, ...)
 		unsigned held = site->held;
 		*site = (struct log_site){.window_us = now_us};
 		if (held) {
-			snprintf(text, sizeof text, "%u more lines like the next one were held back", held);
+			snprintf(text, sizeof text,
+				 "%u more lines like the next one were held back", held);
 			line_write(level_names[level], text);
 		}
 	}

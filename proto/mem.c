@@ -31,7 +31,8 @@ mem_resize(void *old, size_t count, size_t bytes)
 {
 	if (bytes && count > SIZE_MAX / bytes)
 		panic("allocation of %zu x %zu bytes overflows", count, bytes);
-	void *p = realloc(old, count * bytes ? count * bytes : 1);
+	size_t total = count * bytes;
+	void *p = realloc(old, total ? total : 1);
 	if (!p)
 		fatal(EXIT_BUG, "out of memory (%zu x %zu bytes wanted)", count, bytes);
 	return p;

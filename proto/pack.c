@@ -204,14 +204,15 @@ big_endian(const uint8_t *p, unsigned n)
 }
 
 /*
- * What an item's first byte claims, by the MessagePack specification's table of formats: bytes of length
- * field, bytes of payload besides it, and children. False for the reserved byte 0xc1.
+ * What an item's first byte claims, by the MessagePack specification's table of formats: bytes of
+ * length field, bytes of payload besides it, and children. False for the reserved byte 0xc1.
  */
 struct claim {
-	unsigned length_bytes;   /* of a length that follows; 0: none */
-	unsigned payload;        /* fixed bytes, beside what the length says */
-	unsigned children;       /* fixed number of items inside */
-	unsigned per_length;     /* children per unit of length: 1 array, 2 map; 0: the length counts bytes */
+	unsigned length_bytes; /* of a length that follows; 0: none */
+	unsigned payload;      /* fixed bytes, beside what the length says */
+	unsigned children;     /* fixed number of items inside */
+	unsigned per_length;   /* children per unit of length: 1 array, 2 map; 0: the length counts
+				  bytes */
 };
 
 static bool
@@ -219,14 +220,40 @@ claim_of(uint8_t c, struct claim *q)
 {
 	static const struct claim table[32] = {
 	    /* c0 nil, c1 reserved, false, true, bin 8 16 32, ext 8 16 32 */
-	    {0}, {0}, {0}, {0}, {1, 0, 0, 0}, {2, 0, 0, 0}, {4, 0, 0, 0}, {1, 1, 0, 0},
-	    {2, 1, 0, 0}, {4, 1, 0, 0},
+	    {0},
+	    {0},
+	    {0},
+	    {0},
+	    {1, 0, 0, 0},
+	    {2, 0, 0, 0},
+	    {4, 0, 0, 0},
+	    {1, 1, 0, 0},
+	    {2, 1, 0, 0},
+	    {4, 1, 0, 0},
 	    /* ca float 32 64, uint 8 16 32 64, int 8 16 32 64 */
-	    {0, 4, 0, 0}, {0, 8, 0, 0}, {0, 1, 0, 0}, {0, 2, 0, 0}, {0, 4, 0, 0}, {0, 8, 0, 0},
-	    {0, 1, 0, 0}, {0, 2, 0, 0}, {0, 4, 0, 0}, {0, 8, 0, 0},
+	    {0, 4, 0, 0},
+	    {0, 8, 0, 0},
+	    {0, 1, 0, 0},
+	    {0, 2, 0, 0},
+	    {0, 4, 0, 0},
+	    {0, 8, 0, 0},
+	    {0, 1, 0, 0},
+	    {0, 2, 0, 0},
+	    {0, 4, 0, 0},
+	    {0, 8, 0, 0},
 	    /* d4 fixext 1 2 4 8 16, d9 str 8 16 32, dc array 16 32, de map 16 32 */
-	    {0, 2, 0, 0}, {0, 3, 0, 0}, {0, 5, 0, 0}, {0, 9, 0, 0}, {0, 17, 0, 0}, {1, 0, 0, 0},
-	    {2, 0, 0, 0}, {4, 0, 0, 0}, {2, 0, 0, 1}, {4, 0, 0, 1}, {2, 0, 0, 2}, {4, 0, 0, 2},
+	    {0, 2, 0, 0},
+	    {0, 3, 0, 0},
+	    {0, 5, 0, 0},
+	    {0, 9, 0, 0},
+	    {0, 17, 0, 0},
+	    {1, 0, 0, 0},
+	    {2, 0, 0, 0},
+	    {4, 0, 0, 0},
+	    {2, 0, 0, 1},
+	    {4, 0, 0, 1},
+	    {2, 0, 0, 2},
+	    {4, 0, 0, 2},
 	};
 
 	if (c <= 0x7f || c >= 0xe0)
@@ -291,7 +318,8 @@ pack_next(struct pack_reader *r, struct pack_view *out)
 	msgpack_object *o = msgpack_zone_malloc(r->zone, sizeof *o);
 	check(o);
 	/* Texts and bytes are not copied: they point into the range. */
-	msgpack_unpack_return got = msgpack_unpack((const char *)r->data, r->len, &r->at, r->zone, o);
+	msgpack_unpack_return got =
+	    msgpack_unpack((const char *)r->data, r->len, &r->at, r->zone, o);
 	if (got != MSGPACK_UNPACK_SUCCESS && got != MSGPACK_UNPACK_EXTRA_BYTES)
 		return pack_fail(r, "not MessagePack");
 	out->object = o;

@@ -4,21 +4,21 @@
 
 #include "wire.h"
 
-#define ONE     ROLE_PER_ONE
+#define ONE	ROLE_PER_ONE
 #define INGESTS ROLE_PER_INGESTS
-#define LANES   ROLE_PER_LANES
-#define DATA    ROLE_KIND_DATA
-#define ALONE   ROLE_KIND_ALONE
-#define PARENT  ROLE_KIND_PARENT
+#define LANES	ROLE_PER_LANES
+#define DATA	ROLE_KIND_DATA
+#define ALONE	ROLE_KIND_ALONE
+#define PARENT	ROLE_KIND_PARENT
 
 const struct role_row role_rows[ROLE_MAX] = {
-#define ROLE(id, name_, per_, kind_, uid_, needs_, words_)                                          \
-	[ROLE_##id] = {.name = name_,                                                               \
-	    .per = per_,                                                                            \
-	    .kind = kind_,                                                                          \
-	    .uid_offset = uid_,                                                                     \
-	    .needs = needs_,                                                                        \
-	    .words = words_},
+#define ROLE(id, name_, per_, kind_, uid_, needs_, words_)                                         \
+	[ROLE_##id] = {.name = name_,                                                              \
+		       .per = per_,                                                                \
+		       .kind = kind_,                                                              \
+		       .uid_offset = uid_,                                                         \
+		       .needs = needs_,                                                            \
+		       .words = words_},
 #include "roles.def"
 #undef ROLE
 };
@@ -26,8 +26,7 @@ const struct role_row role_rows[ROLE_MAX] = {
 #define T(x) (1u << FRAME_##x)
 
 /* The lane's frames travel one way; what load answers travels back on pipes of its own. */
-#define LANE_FRAMES                                                                                 \
-	(T(OWN) | T(PART) | T(ASK) | T(BEGIN) | T(STATE) | T(DEAD) | T(DONE) | T(END))
+#define LANE_FRAMES (T(OWN) | T(PART) | T(ASK) | T(BEGIN) | T(STATE) | T(DEAD) | T(DONE) | T(END))
 
 const struct edge edges[] = {
     {ROLE_INGEST, ROLE_CORRELATE, EDGE_ALL, T(DATA) | T(PART) | T(ASK) | T(DONE)},

@@ -1,0 +1,395 @@
+/* Frames: every type survives a round trip; a truncated, lengthened or flipped body is refused,
+ * whole. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "wire.h"
+
+static struct value some_values[] = {
+    {.type = VALUE_NULL},
+    {.type = VALUE_BOOLEAN, .boolean = true},
+    {.type = VALUE_INTEGER, .integer = INT64_MIN},
+    {.type = VALUE_INTEGER, .integer = INT64_MAX},
+    {.type = VALUE_FLOAT, .real = -0.5},
+    {.type = VALUE_DATE, .integer = -719162},
+    {.type = VALUE_TIMESTAMP, .integer = 1317422324546000},
+    {.type = VALUE_TEXT, .len = 5, .text = "A_SUB"},
+    {.type = VALUE_TEXT, .len = 0, .text = ""},
+    {.type = VALUE_JSON, .len = 7, .text = "{\"a\":1}"},
+};
+
+enum { SOME = sizeof some_values / sizeof *some_values };
+
+static void
+values_equal(const struct value *a, const struct value *b)
+{
+	assert_int_equal(a->type, b->type);
+	if (a->type == VALUE_TEXT || a->type == VALUE_JSON) {
+		assert_int_equal(a->len, b->len);
+		assert_memory_equal(a->text, b->text, a->len);
+	} else if (a->type == VALUE_DECIMAL) {
+		assert_int_equal(a->scale, b->scale);
+		assert_true(value_units(a) == value_units(b));
+	} else if (a->type == VALUE_FLOAT) {
+		assert_true(a->real == b->real);
+	} else if (a->type != VALUE_NULL && a->type != VALUE_BOOLEAN) {
+		assert_int_equal(a->integer, b->integer);
+	}
+}
+
+static void
+test_decimals_keep_every_digit(void **state)
+{
+	static const int128 ten19 = (int128)1000000000 * 10000000000;
+	const int128 units[] = {0,
+				1,
+				-1,
+				127,
+				128,
+				-128,
+				-129,
+				255,
+				65535,
+				INT64_MIN,
+				INT64_MAX,
+				ten19 * ten19 - 1,
+				-(ten19 * ten19 - 1)};
+	struct buf b = {0};
+	struct pack_reader r = {0};
+	struct pack_view v;
+	struct value out;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+		struct value in = value_decimal(units[i], (unsigned)(i % (DECIMAL_SCALE_MAX + 1)));
+		buf_clear(&b);
+		pack_value(&b, &in);
+		pack_reader_start(&r, b.data, b.len);
+		assert_true(pack_next(&r, &v) && pack_view_value(&r, v, &out));
+		assert_true(pack_reader_end(&r));
+		values_equal(&in, &out);
+	}
+	pack_reader_free(&r);
+	buf_free(&b);
+}
+
+static void
+record_write(struct buf *b)
+{
+	struct record rec = {.kind = RECORD_EVENT,
+			     .source = 2,
+			     .partition = 77,
+			     .offset = 123456789012,
+			     .has_rid = true,
+			     .rid = {1, 2, 3},
+			     .kg = 127,
+			     .key = "173688",
+			     .key_len = 6,
+			     .has_time = true,
+			     .time_us = -1,
+			     .sequence = 9,
+			     .fields = some_values,
+			     .fields_n = SOME};
+	struct record dead = {
+	    .kind = RECORD_DEAD, .key = "", .reason = "truncated", .reason_len = 9, .digest = {9}};
+	struct cover covers[2] = {{.partition = 77,
+				   .from = 3,
+				   .to = 9,
+				   .has_time = true,
+				   .time_max_us = 5,
+				   .caught_up = true},
+				  {.partition = 78, .from = 1, .to = 1, .finished = true}};
+
+	wire_record_write(b, &rec);
+	wire_record_write(b, &dead);
+	wire_covers_write(b, covers, 2);
+}
+
+static bool
+record_read(struct pack_reader *r)
+{
+	struct value fields[FIELDS_MAX];
+	struct record rec = {.fields = fields};
+	struct cover *c;
+	uint32_t n;
+
+	if (!wire_record_read(r, &rec))
+		return false;
+	bool right = rec.kind == RECORD_EVENT && rec.offset == 123456789012 && rec.has_rid &&
+		     rec.rid[2] == 3 && rec.kg == 127 && rec.key_len == 6 && rec.time_us == -1 &&
+		     rec.has_time && rec.sequence == 9 && rec.fields_n == SOME;
+	for (int i = 0; right && i < SOME; i++)
+		values_equal(&some_values[i], &rec.fields[i]);
+	if (!wire_record_read(r, &rec) || !wire_covers_read(r, &c, &n))
+		return false;
+	right = right && rec.kind == RECORD_DEAD && rec.reason_len == 9 && rec.digest[0] == 9 &&
+		n == 2 && c[0].to == 9 && c[0].caught_up && !c[0].finished && c[1].finished;
+	free(c);
+	return pack_reader_end(r) && right;
+}
+
+static void
+own_write(struct buf *b)
+{
+	struct partition parts[2] = {
+	    {.id = 1, .source = 0, .label = "topic/3", .label_len = 7, .number = 3},
+	    {.id = 2,
+	     .source = 1,
+	     .kind = PARTITION_TRANSIENT,
+	     .done = true,
+	     .next = 4,
+	     .bytes = 5,
+	     .label = "queue",
+	     .label_len = 5}};
+	struct position pos[2] = {{1, 10}, {9, 1}};
+	struct own_range ranges[2] = {{0, 63, pos, 2}, {64, 127, NULL, 0}};
+	struct own o = {.hash_key = {7},
+			.shard = 1,
+			.epoch = 42,
+			.partitions = parts,
+			.partitions_n = 2,
+			.ranges = ranges,
+			.ranges_n = 2,
+			.state_empty = true};
+
+	wire_own_write(b, &o);
+}
+
+static bool
+own_read(struct pack_reader *r)
+{
+	struct own o;
+
+	if (!wire_own_read(r, &o))
+		return false;
+	bool right = o.hash_key[0] == 7 && o.epoch == 42 && o.partitions_n == 2 && o.state_empty &&
+		     o.partitions[0].number == 3 && o.partitions[1].kind == PARTITION_TRANSIENT &&
+		     o.partitions[1].done && o.partitions[1].bytes == 5 && o.ranges_n == 2 &&
+		     o.ranges[0].positions_n == 2 && o.ranges[0].positions[0].next == 10 &&
+		     o.ranges[1].kg_lo == 64;
+	own_free(&o);
+	return pack_reader_end(r) && right;
+}
+
+static void
+end_write(struct buf *b)
+{
+	struct position pos[1] = {{3, 300}};
+	struct end_range ranges[1] = {{0, 127, pos, 1}};
+	struct end e = {.n = 5,
+			.ranges = ranges,
+			.ranges_n = 1,
+			.proc = 1,
+			.evt = 2,
+			.state = 3,
+			.dead = 4,
+			.rows = {10, 20},
+			.tables_n = 2,
+			.sources = {{7, 8, 9}},
+			.sources_n = 1};
+	struct committed c = {.shard = 1, .epoch = 2, .n = 5, .positions = pos, .positions_n = 1};
+
+	wire_end_write(b, &e);
+	wire_committed_write(b, &c);
+}
+
+static bool
+end_read(struct pack_reader *r)
+{
+	struct end e;
+	struct committed c;
+
+	if (!wire_end_read(r, &e))
+		return false;
+	bool right = e.n == 5 && e.ranges[0].positions[0].next == 300 && e.rows[1] == 20 &&
+		     e.sources[0].dropped == 9 && e.dead == 4;
+	end_free(&e);
+	if (!wire_committed_read(r, &c))
+		return false;
+	right = right && c.n == 5 && c.positions[0].partition == 3;
+	committed_free(&c);
+	return pack_reader_end(r) && right;
+}
+
+static void
+batch_write(struct buf *b)
+{
+	uint8_t body[3] = {1, 2, 3};
+	struct state_row s = {.key = {5},
+			      .kg = 1,
+			      .has_check_at = true,
+			      .check_at_us = -7,
+			      .body = body,
+			      .body_len = 3};
+	struct dead d = {.rid = {8},
+			 .source = 1,
+			 .partition = 2,
+			 .offset = 3,
+			 .stage = "load",
+			 .stage_len = 4,
+			 .reason = "why",
+			 .reason_len = 3,
+			 .has_digest = true,
+			 .digest = {1}};
+	struct row row = {.values = some_values, .values_n = SOME, .missing = 5, .rid = {1}};
+	struct proc p = {.inputs = some_values, .inputs_n = SOME, .missing = UINT64_MAX};
+	struct begin x = {1, 2, 3};
+	struct done done = {4, 5, 6};
+
+	wire_begin_write(b, &x);
+	wire_proc_write(b, &p);
+	wire_table_write(b, 63);
+	wire_row_write(b, &row);
+	wire_state_write(b, &s);
+	wire_dead_write(b, &d);
+	wire_done_write(b, &done);
+}
+
+static bool
+batch_read(struct pack_reader *r)
+{
+	struct value values[COLUMNS_MAX * 2], inputs[EXPR_INPUTS_MAX];
+	struct row row = {.values = values};
+	struct proc p = {.inputs = inputs};
+	struct begin x;
+	struct state_row s;
+	struct dead d;
+	struct done done;
+	uint32_t table;
+
+	if (!wire_begin_read(r, &x) || !wire_proc_read(r, &p) || !wire_table_read(r, &table) ||
+	    !wire_row_read(r, &row) || !wire_state_read(r, &s) || !wire_dead_read(r, &d) ||
+	    !wire_done_read(r, &done))
+		return false;
+	for (int i = 0; i < SOME; i++) {
+		values_equal(&some_values[i], &p.inputs[i]);
+		values_equal(&some_values[i], &row.values[i]);
+	}
+	return pack_reader_end(r) && x.n == 3 && p.missing == UINT64_MAX && table == 63 &&
+	       row.missing == 5 && row.rid[0] == 1 && s.key[0] == 5 && s.check_at_us == -7 &&
+	       s.body_len == 3 && d.rid[0] == 8 && d.offset == 3 && d.has_digest && done.bytes == 6;
+}
+
+static const struct {
+	void (*write)(struct buf *b);
+	bool (*read)(struct pack_reader *r);
+} types[] = {{record_write, record_read},
+	     {own_write, own_read},
+	     {end_write, end_read},
+	     {batch_write, batch_read}};
+
+enum { TYPES = sizeof types / sizeof *types };
+
+static void
+test_round_trips(void **state)
+{
+	struct pack_reader r = {0};
+
+	(void)state;
+	for (int t = 0; t < TYPES; t++) {
+		struct buf b = {0};
+		types[t].write(&b);
+		pack_reader_start(&r, b.data, b.len);
+		assert_true(types[t].read(&r));
+		buf_free(&b);
+	}
+	pack_reader_free(&r);
+}
+
+static void
+test_every_truncation_and_a_trailing_byte_are_refused(void **state)
+{
+	struct pack_reader r = {0};
+
+	(void)state;
+	for (int t = 0; t < TYPES; t++) {
+		struct buf b = {0};
+		types[t].write(&b);
+		for (size_t n = 0; n < b.len; n++) {
+			uint8_t *cut =
+			    malloc(n ? n : 1); /* its own block: ASan sees a read past n */
+			memcpy(cut, b.data, n);
+			pack_reader_start(&r, cut, n);
+			assert_false(types[t].read(&r));
+			free(cut);
+		}
+		buf_byte(&b, 0xc0);
+		pack_reader_start(&r, b.data, b.len);
+		assert_false(types[t].read(&r));
+		assert_string_not_equal(r.why, "");
+		buf_free(&b);
+	}
+	pack_reader_free(&r);
+}
+
+static void
+test_claims_of_huge_lengths_cost_nothing(void **state)
+{
+	static const uint8_t claims[][6] = {{0xdd, 0xff, 0xff, 0xff, 0xff, 0},
+					    {0xdf, 0xff, 0xff, 0xff, 0xff, 0},
+					    {0xdb, 0xff, 0xff, 0xff, 0xff, 0},
+					    {0xc6, 0x7f, 0xff, 0xff, 0xff, 0},
+					    {0xc9, 0xff, 0xff, 0xff, 0xff, 0}};
+	struct pack_reader r = {0};
+	struct pack_view v;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
+		pack_reader_start(&r, claims[i], sizeof claims[i]);
+		assert_false(pack_next(&r, &v));
+	}
+	uint8_t deep[200];
+	memset(deep, 0x91, sizeof deep);
+	pack_reader_start(&r, deep, sizeof deep);
+	assert_false(pack_next(&r, &v));
+	assert_non_null(strstr(r.why, "nested"));
+	pack_reader_free(&r);
+}
+
+static void
+test_heads(void **state)
+{
+	uint8_t p[FRAME_HEAD_BYTES + 4] = {0};
+	struct frame_head h = {.version = WIRE_VERSION,
+			       .type = FRAME_END,
+			       .flags = FRAME_LAST,
+			       .generation = 7,
+			       .sender = 0x0102,
+			       .receiver = 0x0201,
+			       .count = 9,
+			       .seq = 1ull << 40,
+			       .bytes = 4};
+	struct frame_head got;
+	struct err e;
+
+	(void)state;
+	frame_head_encode(&h, p);
+	assert_true(frame_head_decode(p, sizeof p, &got, &e));
+	assert_int_equal(got.seq, 1ull << 40);
+	assert_int_equal(got.flags, FRAME_LAST);
+	assert_false(frame_head_decode(p, sizeof p - 1, &got, &e));
+	assert_false(frame_head_decode(p, FRAME_HEAD_BYTES - 1, &got, &e));
+	p[1] = FRAME_TYPE_MAX;
+	assert_false(frame_head_decode(p, sizeof p, &got, &e));
+	p[1] = FRAME_END;
+	p[0] = WIRE_VERSION + 1;
+	assert_false(frame_head_decode(p, sizeof p, &got, &e));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_decimals_keep_every_digit),
+	    cmocka_unit_test(test_round_trips),
+	    cmocka_unit_test(test_every_truncation_and_a_trailing_byte_are_refused),
+	    cmocka_unit_test(test_claims_of_huge_lengths_cost_nothing),
+	    cmocka_unit_test(test_heads),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
