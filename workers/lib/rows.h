@@ -6,7 +6,9 @@
  *                    loaded_at, batch
  * Transaction fact:  rid, key (process key), event_at, columns..., references..., loaded_at, batch
  * Dimension:         <name>_key, natural key, columns..., inferred, version_at, version_rid, loaded_at, batch
- * Calendar:          <name>_key, date, year, quarter, month, day, ... (filled by apply, never by load)
+ * Calendar:          <name>_key, date, year, quarter, month, day, ... (filled by apply, never by load; its columns are
+ *                    ddl.h's). Its key is the day as yyyymmdd (2011-10-01: 20111001), so that SQL can fill it; a reference
+ *                    to a day outside of the table's from..to is invalid (-2)
  * loaded_at and batch are the database's and load's own: not in ROWS frames.
  */
 #ifndef WORKERS_LIB_ROWS_H
