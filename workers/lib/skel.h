@@ -81,7 +81,7 @@ struct worker_ops {
 	/* After each wake; fds as filled by watch with revents. Returns when it wants to be called again. */
 	bool (*tick)(struct worker *w, struct mono now, struct mono *next, struct err *e);
 	void (*drain)(struct worker *w); /* DRAIN arrived; w->draining is set */
-	void (*stop)(struct worker *w);  /* free everything */
+	void (*stop)(struct worker *w);  /* free everything; also after a failed open or start */
 };
 
 int skel_main(int argc, char **argv, const struct worker_ops *ops);

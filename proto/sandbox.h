@@ -1,0 +1,38 @@
+/*
+ * sandbox: what a worker gives up once its descriptors are open and before its first thread: own
+ * uid (where the supervisor is root), no_new_privs, no core dumps, not dumpable, rlimits, seccomp,
+ * Landlock. seccomp and Landlock bind the calling thread and its later children, hence the order.
+ * Everything here follows from the role's row in roles.def; what cannot be had on this kernel is
+ * reported, not hidden.
+ *
+ * A sanitizer build (WEIR_ASAN) stays dumpable and may ptrace, because LeakSanitizer stops its
+ * threads so, and may read everywhere, because a report names lines; the report says
+ * SECCOMP_SANITIZER.
+ */
+#ifndef PROTO_SANDBOX_H
+#define PROTO_SANDBOX_H
+
+#include "ctl.h"
+#include "roles.h"
+
+enum { SANDBOX_FILES_MAX = 4096 }; /* RLIMIT_NOFILE of a worker, if the hard limit allows it */
+
+/* READY's and the board's `seccomp`. */
+enum { SECCOMP_OFF, SECCOMP_ON, SECCOMP_SANITIZER };
+
+struct sandbox_report {
+	enum separation separation; /* the strongest that holds against workers of other roles */
+	uint8_t seccomp;	    /* SECCOMP_* */
+	uint8_t landlock;	    /* ABI version in force, 0: none */
+};
+
+/*
+ * pipe_dir: where this worker may make sockets; NULL for none. False: a step that this system
+ * offers failed, or the process has more than one thread; the worker must not go on.
+ */
+MUSTCHECK bool sandbox_enter(enum role role, const char *pipe_dir, struct sandbox_report *report,
+			     struct err *e);
+
+const char *separation_name(enum separation s); /* "none", "uid", "landlock" */
+
+#endif
