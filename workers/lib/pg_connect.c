@@ -1,0 +1,162 @@
+#include "pg_private.h"
+
+#include <ctype.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "mem.h"
+
+enum { SETTINGS_MAX = 16, CONNECT_WORDS_MAX = 12 };
+
+static bool
+has_word(const PQconninfoOption *o, const char *word)
+{
+	for (; o->keyword; o++)
+		if (strcmp(o->keyword, word) == 0)
+			return o->val != NULL;
+	return false;
+}
+
+/* "-c name=value" for each setting, after what the DSN itself has. */
+static void
+options_text(const PQconninfoOption *o, const char *const *settings, struct buf *b)
+{
+	for (; o->keyword; o++)
+		if (strcmp(o->keyword, "options") == 0 && o->val)
+			buf_text(b, o->val);
+	for (unsigned i = 0; settings && settings[i]; i++) {
+		check(i < SETTINGS_MAX);
+		buf_text(b, " -c ");
+		for (const char *s = settings[i]; *s; s++) {
+			if (isspace((unsigned char)*s) || *s == '\\')
+				buf_byte(b, '\\');
+			buf_byte(b, (uint8_t)*s);
+		}
+	}
+}
+
+static PGconn *
+conn_start(const char *dsn, const PQconninfoOption *given, const char *application,
+	   const char *options)
+{
+	static const char *const defaults[][2] = {
+	    {"keepalives_idle", "30"},
+	    {"keepalives_interval", "10"},
+	    {"keepalives_count", "3"},
+	    {"tcp_user_timeout", "30000"},
+	};
+	const char *words[CONNECT_WORDS_MAX] = {"dbname", "application_name", "client_encoding",
+						"options"};
+	const char *values[CONNECT_WORDS_MAX] = {dsn, application, "UTF8", options};
+	unsigned n = 4;
+
+	for (unsigned i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++) {
+		if (has_word(given, defaults[i][0]))
+			continue;
+		words[n] = defaults[i][0];
+		values[n++] = defaults[i][1];
+	}
+	/* expand_dbname: words that follow the DSN win over those in it. */
+	return PQconnectStartParams(words, values, 1);
+}
+
+/* PQconnectPoll keeps no SQLSTATE; in verbose messages it stands before the text: "FATAL:  28P01:
+ * ...". */
+static void
+connect_sqlstate(struct pg *p, const char *message)
+{
+	pg_sqlstate_set(p, NULL);
+	for (const char *s = strstr(message, ":  "); s; s = strstr(s + 1, ":  ")) {
+		char state[SQLSTATE_BYTES + 1] = "";
+		size_t n = 0;
+		while (n < SQLSTATE_BYTES &&
+		       (isdigit((unsigned char)s[3 + n]) || isupper((unsigned char)s[3 + n]))) {
+			state[n] = s[3 + n];
+			n++;
+		}
+		if (n == SQLSTATE_BYTES && s[3 + n] == ':') {
+			pg_sqlstate_set(p, state);
+			return;
+		}
+	}
+}
+
+static bool
+fail_connect(struct pg *p, struct err *e)
+{
+	char line[256];
+
+	connect_sqlstate(p, PQerrorMessage(p->conn));
+	pg_first_line(PQerrorMessage(p->conn), line, sizeof(line));
+	p->lost = true;
+	int code = p->sqlstate[0] ? pg_exit_code(p->sqlstate) : EXIT_UNAVAILABLE;
+	return err_set(e, code, "cannot connect to the warehouse: %s", line);
+}
+
+static bool
+conn_finish(struct pg *p, int timeout_ms, struct err *e)
+{
+	struct mono deadline = mono_add_ms(mono_now(), timeout_ms);
+	PostgresPollingStatusType state = PGRES_POLLING_WRITING;
+
+	if (PQstatus(p->conn) == CONNECTION_BAD)
+		return fail_connect(p, e);
+	while (state != PGRES_POLLING_OK) {
+		struct pollfd f = {.fd = PQsocket(p->conn),
+				   .events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT};
+		int n = poll(&f, 1, mono_poll_ms(deadline, mono_now()));
+		if (n <= 0 && mono_due(deadline, mono_now()))
+			return err_set(
+			    e, EXIT_UNAVAILABLE,
+			    "cannot connect to the warehouse: no answer from %s within %d ms",
+			    PQhost(p->conn) ? PQhost(p->conn) : "the server", timeout_ms);
+		if (n <= 0)
+			continue;
+		state = PQconnectPoll(p->conn);
+		if (state == PGRES_POLLING_FAILED)
+			return fail_connect(p, e);
+	}
+	return true;
+}
+
+static void
+notice_ignore(void *ctx, const PGresult *r)
+{
+	(void)ctx;
+	(void)r;
+}
+
+bool
+pg_connect(const char *dsn, const char *application, const char *const *settings, int timeout_ms,
+	   struct pg **out, struct err *e)
+{
+	char *why = NULL;
+	struct buf options = {0};
+	PQconninfoOption *given = PQconninfoParse(dsn, &why);
+
+	if (given == NULL) {
+		/* libpq's words may quote a piece of the password. */
+		PQfreemem(why);
+		return err_set(
+		    e, EXIT_CONFIG,
+		    "the warehouse's DSN is neither a URL (postgresql://...) nor words (host=...)");
+	}
+	struct pg *p = mem_zero(1, sizeof(*p));
+	options_text(given, settings, &options);
+	p->conn = conn_start(dsn, given, application, buf_cstr(&options));
+	check(p->conn != NULL);
+	buf_free(&options);
+	PQconninfoFree(given);
+	PQsetErrorVerbosity(p->conn, PQERRORS_VERBOSE);
+	PQsetNoticeReceiver(p->conn, notice_ignore, NULL);
+	if (!conn_finish(p, timeout_ms, e)) {
+		pg_close(p);
+		return false;
+	}
+	PQsetErrorVerbosity(p->conn, PQERRORS_DEFAULT);
+	check(PQsetnonblocking(p->conn, 1) == 0);
+	*out = p;
+	return true;
+}
