@@ -1,0 +1,117 @@
+"""The suite owns its world: each server is started once, at first use, on free ports under one temporary
+directory, and stopped at the end; each test has a database of its own."""
+
+import pathlib
+import shutil
+import tempfile
+
+import psycopg
+import pytest
+
+import loans
+import weir as weir_module
+from postgres_server import PostgresServer
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "faults: long fault runs (make faults)")
+    config.addinivalue_line("markers", "golden: compares with files under tests/golden")
+    weir_module.become_subreaper()
+
+
+@pytest.fixture(scope="session")
+def world():
+    """A directory that every user may enter: workers run under uids of their own."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="weir-e2e-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(world):
+    server = PostgresServer(world / "postgres")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(world):
+    from kafka_server import KafkaServer
+    server = KafkaServer(world / "kafka").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbit(world):
+    from rabbit_server import RabbitServer
+    server = RabbitServer(world / "rabbit").start()
+    yield server
+    server.stop()
+
+
+_names = iter(range(1, 1 << 30))
+
+
+@pytest.fixture
+def database(postgres):
+    """DSN of a fresh database, owned by a role that is no superuser."""
+    return postgres.create_database(f"t{next(_names)}")
+
+
+@pytest.fixture
+def directory(world, request):
+    path = world / f"{next(_names)}-{request.node.name.translate(str.maketrans('[]/ ', '----'))[:60]}"
+    path.mkdir()
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def make_weir(directory, database, request):
+    """make_weir(pipeline text, name=...): a Weir of this test; checked and stopped when the test ends."""
+    made = []
+
+    def make(pipeline, name="a", dsn=None, env=None):
+        w = weir_module.Weir(directory / name, pipeline, dsn or database, env)
+        made.append(w)
+        return w
+
+    yield make
+    for w in made:
+        w.teardown()
+
+
+@pytest.fixture
+def connection(database):
+    with psycopg.connect(database, autocommit=True) as c:
+        yield c
+
+
+@pytest.fixture(scope="session")
+def bpic():
+    """The real log's files. Absent: skipped, loudly."""
+    files = loans.bpic_files()
+    if not files:
+        print("\n*** THE REAL DATA IS NOT HERE (../shared/data/bpic2012): its tests are SKIPPED ***")
+        pytest.skip("bpic2012 is not beside the project")
+    return files
+
+
+@pytest.fixture(scope="session")
+def twin():
+    return loans.twin()
+
+
+@pytest.fixture(scope="session")
+def twin_files(world, twin):
+    """The twin as {stream: file}."""
+    directory = world / "twin"
+    directory.mkdir()
+    directory.chmod(0o755)
+    for stream, events in twin.items():
+        loans.write(directory / f"{stream}.ndjson", events)
+    return {s: directory / f"{s}.ndjson" for s in loans.STREAMS}
