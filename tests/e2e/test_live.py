@@ -1,0 +1,100 @@
+"""Live and batch are the same pipeline: `up` fed slowly gives what one `run` gives."""
+
+import os
+
+import psycopg
+
+import loans
+from ports import wait_for
+from tables import Snapshot
+from weir import SLOW
+
+
+def committed(w, process):
+    status = w.status(process)
+    return sum(s["committed"] for s in status["sources"]) if status else 0
+
+
+def feed(w, streams, done, pieces=12):
+    """Appends the streams piece by piece, waiting until each piece is committed; odd pieces end inside a line."""
+    texts = {s: "".join(loans.json.dumps(e) + "\n" for e in v) for s, v in streams.items()}
+    files = {s: open(w.data / f"{s}.ndjson", "a") for s in texts}
+    for s in files:
+        os.chmod(w.data / f"{s}.ndjson", 0o644)
+    written = 0
+    for piece in range(pieces):
+        for s, text in texts.items():
+            size = len(text)
+            cut = size * (piece + 1) // pieces
+            part = text[size * piece // pieces:cut]
+            files[s].write(part)
+            files[s].flush()
+        written = sum(t[:len(t) * (piece + 1) // pieces].count("\n") for t in texts.values())
+        wait_for(f"{written} events committed", lambda: done() >= written, 60 * SLOW)
+    for f in files.values():
+        f.close()
+
+
+def test_batch_equals_live(make_weir, twin, twin_files, postgres, directory):
+    live_dsn, batch_dsn = postgres.create_database("live"), postgres.create_database("batch")
+    live = make_weir(loans.pipeline(name="live", sources=loans.FOLLOW), name="live", dsn=live_dsn)
+    live.apply()
+    process = live.up()
+    feed(live, twin, lambda: committed(live, process))
+    live.stop(process)
+
+    batch = make_weir(loans.pipeline(name="batch"), name="batch", dsn=batch_dsn)
+    for stream, events in twin.items():
+        loans.write(batch.data / f"{stream}.ndjson", events)
+    batch.apply()
+    batch.run()
+    with psycopg.connect(batch_dsn) as c:
+        loans.check_fact_loan(c, twin)
+    # Surrogate keys are hashes under each pipeline's own key: natural keys are what can be compared.
+    assert natural(live_dsn) == natural(batch_dsn)
+
+
+def natural(dsn):
+    with psycopg.connect(dsn) as c:
+        fact = c.execute(
+            "select f.case_id, outcome, amount_requested, submitted_at, last_event_at, offers_sent, work_items, status,"
+            " missing, first_event_at, closed_at, events, r.resource, date_key from analytical_schema.fact_loan f"
+            " join analytical_schema.dim_resource r using (resource_key) order by 1").fetchall()
+        work = c.execute(
+            "select w.case_id, w.event_at, w.activity, w.transition, w.seq, r.resource from analytical_schema.fact_work w"
+            " join analytical_schema.dim_resource r using (resource_key) order by 1, 5").fetchall()
+    return fact, work
+
+
+def test_new_files_are_found_and_a_drain_loses_nothing(make_weir, twin, database, connection):
+    """Files that appear later are read; SIGTERM in the middle commits what was read, and the next start goes on."""
+    w = make_weir(loans.pipeline(sources=loans.FOLLOW))
+    w.apply()
+    process = w.up()
+    third = {s: len(v) // 3 for s, v in twin.items()}
+    for n in range(3):
+        for s, v in twin.items():
+            part = v[n * third[s]:] if n == 2 else v[n * third[s]:(n + 1) * third[s]]
+            loans.write(w.data / f"{s}-{n}.ndjson{'.gz' if n == 1 else ''}", part)
+        if n == 1:
+            wait_for("some commit", lambda: committed(w, process) > 0, 60 * SLOW)
+            w.stop(process)
+            process = w.up()
+    total = sum(map(len, twin.values()))
+    count = "select coalesce(sum(events), 0) from analytical_schema.fact_loan"
+    wait_for("every event", lambda: connection.execute(count).fetchone()[0] == total, 60 * SLOW)
+    w.stop(process)
+    loans.check_fact_loan(connection, twin)
+
+
+def test_two_supervisors_of_one_pipeline(make_weir, twin_files):
+    """The second is told who holds it and exits 75; --take-over takes it."""
+    w = make_weir(loans.pipeline(sources=loans.FOLLOW))
+    w.apply()
+    first = w.up("--instance", "first")
+    second = w.command("up", "--instance", "second", w.file, codes=(75,), timeout=60)
+    assert "held by first" in second.stderr and "--take-over" in second.stderr
+    third = w.up("--instance", "third", "--take-over", ready=False, log=w.directory / "third.log")
+    wait_for("the first one's end", lambda: first.poll() is not None, 60 * SLOW)
+    w.wait_ready(third)
+    w.stop(third)
