@@ -52,6 +52,7 @@ struct ctl_frame {
 			uint16_t count[ROLE_MAX];
 			uint8_t bounded; /* run: read to a fixed end, then LAST */
 			uint8_t accept_dead, take_over;
+			uint8_t close; /* bounded: finished partitions count as the end of time (run --close) */
 			int64_t until_wall_us; /* bounded: events that arrive later are not read */
 			char dir[108];      /* of the pipes' sockets */
 			char instance[64];  /* name of this supervisor, for the instance row */

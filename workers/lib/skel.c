@@ -219,6 +219,7 @@ config_take(struct worker *w, const struct ctl_frame *f, int fd, struct err *e)
 	w->bounded = f->config.bounded;
 	w->accept_dead = f->config.accept_dead;
 	w->take_over = f->config.take_over;
+	w->close = f->config.close;
 	w->until_wall_us = f->config.until_wall_us;
 	return true;
 }

@@ -33,6 +33,7 @@ struct worker {
 	unsigned count[ROLE_MAX];
 	char instance[64];
 	bool bounded, accept_dead, take_over;
+	bool close; /* bounded: finished partitions count as the end of time */
 	int64_t until_wall_us;
 	struct model *model;
 	struct pipes *pipes;       /* NULL for roles without NEED_PIPES */
