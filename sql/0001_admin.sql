@@ -208,9 +208,9 @@ CREATE TABLE admin_schema.dead_letter (
 	pipeline  integer NOT NULL REFERENCES admin_schema.pipeline ON DELETE CASCADE,
 	build     smallint NOT NULL,
 	rid       uuid NOT NULL,
-	source    integer NOT NULL,
-	partition integer NOT NULL,
-	position  bigint NOT NULL,
+	source    integer,
+	partition integer,
+	position  bigint,
 	stage     text NOT NULL,
 	reason    text NOT NULL,
 	at        timestamptz NOT NULL DEFAULT now(),
@@ -221,7 +221,8 @@ CREATE TABLE admin_schema.dead_letter (
 );
 COMMENT ON TABLE admin_schema.dead_letter IS 'Events and rows that could not be processed';
 COMMENT ON COLUMN admin_schema.dead_letter.rid IS 'Identity of the event';
-COMMENT ON COLUMN admin_schema.dead_letter.source IS 'admin_schema.source.id';
+COMMENT ON COLUMN admin_schema.dead_letter.source IS
+	'admin_schema.source.id; null for a row of a process, which comes from many events';
 COMMENT ON COLUMN admin_schema.dead_letter.partition IS 'admin_schema.partition.id';
 COMMENT ON COLUMN admin_schema.dead_letter.position IS 'Offset in that partition, or a delivery''s number';
 COMMENT ON COLUMN admin_schema.dead_letter.stage IS 'The role that refused it';
