@@ -1,0 +1,266 @@
+#include "decode.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert.h"
+#include "json.h"
+#include "log.h"
+#include "mem.h"
+
+/* 0001-01-01 and the end of 9999-12-31: what value.h accepts. */
+#define TIME_US_MIN (INT64_C(-719162) * INT64_C(86400000000))
+#define TIME_US_MAX (INT64_C(2932897) * INT64_C(86400000000) - 1)
+
+struct decoder_source {
+	struct json_table *table;
+	int *items;	   /* of each field: its path in the table; derived ones have none, -1 */
+	int identity_item; /* path of a queue's identity, or -1 */
+};
+
+struct decoder {
+	const struct model *m;
+	struct decoder_source *sources;
+	struct json *json;
+	struct value values[FIELDS_MAX];
+	struct expr_run_state run;
+	struct buf key; /* a key that is not text */
+};
+
+static bool
+table_new(struct decoder *d, unsigned source, struct err *e)
+{
+	const struct source *s = &d->m->sources[source];
+	struct decoder_source *ds = &d->sources[source];
+	const char *paths[FIELDS_MAX + 1];
+	unsigned n = 0;
+
+	check(s->fields_n <= FIELDS_MAX && s->key_field < (int)s->fields_n);
+	ds->items = mem_zero(s->fields_n, sizeof *ds->items);
+	for (unsigned i = 0; i < s->fields_n; i++) {
+		ds->items[i] = s->fields[i].derive ? -1 : (int)n;
+		if (!s->fields[i].derive)
+			paths[n++] = s->fields[i].path;
+	}
+	ds->identity_item = -1;
+	if (s->kind == SOURCE_RABBITMQ && s->identity == IDENTITY_PATH) {
+		ds->identity_item = (int)n;
+		paths[n++] = s->identity_path;
+	}
+	if (!json_table_new(paths, n, &ds->table, e))
+		return err_context(e, "source %s", s->name.s);
+	return true;
+}
+
+bool
+decoder_new(const struct model *m, struct decoder **out, struct err *e)
+{
+	struct decoder *d = mem_zero(1, sizeof *d);
+
+	*out = NULL;
+	d->m = m;
+	d->sources = mem_zero(m->sources_n, sizeof *d->sources);
+	d->json = json_new();
+	for (unsigned i = 0; i < m->sources_n; i++)
+		if (!table_new(d, i, e)) {
+			decoder_free(d);
+			return false;
+		}
+	*out = d;
+	return true;
+}
+
+void
+decoder_free(struct decoder *d)
+{
+	if (!d)
+		return;
+	for (unsigned i = 0; i < d->m->sources_n; i++) {
+		json_table_free(d->sources[i].table);
+		free(d->sources[i].items);
+	}
+	free(d->sources);
+	json_free(d->json);
+	expr_run_free(&d->run);
+	buf_free(&d->key);
+	free(d);
+}
+
+uint64_t
+decoder_nulled(const struct decoder *d)
+{
+	return d->run.nulled;
+}
+
+static bool PRINTF(2, 3) dead(struct decoded *out, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(out->reason, sizeof out->reason, fmt, ap);
+	va_end(ap);
+	return false;
+}
+
+/* A parser's error, with the field it belongs to. */
+static bool
+dead_json(const struct decoder *d, unsigned source, int path, const struct err *e,
+	  struct decoded *out)
+{
+	const struct source *s = &d->m->sources[source];
+	const struct decoder_source *ds = &d->sources[source];
+
+	for (unsigned i = 0; path >= 0 && i < s->fields_n; i++)
+		if (ds->items[i] == path)
+			return dead(out, "field %s: %s", s->fields[i].name.s, e->text);
+	return dead(out, "%s", e->text);
+}
+
+static bool
+fields_convert(struct decoder *d, unsigned source, struct decoded *out)
+{
+	const struct source *s = &d->m->sources[source];
+	const struct decoder_source *ds = &d->sources[source];
+	struct err e;
+
+	expr_run_reset(&d->run);
+	for (unsigned i = 0; i < s->fields_n; i++) {
+		const struct field *f = &s->fields[i];
+
+		if (f->derive)
+			expr_run(f->derive, d->values, &d->run, &d->values[i]);
+		else if (!convert_item(json_item(ds->table, (unsigned)ds->items[i]), f->type,
+				       f->form, d->m->zone, &d->values[i], &e))
+			return dead(out, "field %s: %s", f->name.s, e.text);
+	}
+	return true;
+}
+
+/* The correlation ID or reference key as canonical text. */
+static bool
+key_set(struct decoder *d, const struct source *s, struct decoded *out)
+{
+	const struct value *v = &d->values[s->key_field];
+	const char *name = s->fields[s->key_field].name.s;
+	const char *what = s->reference ? "reference key" : "correlation ID";
+	struct record *r = &out->record;
+
+	if (v->type == VALUE_NULL)
+		return dead(out, "field %s: the %s is missing", name, what);
+	if (v->type == VALUE_TEXT) {
+		r->key = v->text;
+		r->key_len = v->len;
+	} else {
+		buf_clear(&d->key);
+		value_print(v, &d->key);
+		r->key = (const char *)d->key.data;
+		r->key_len = (uint32_t)d->key.len;
+	}
+	if (!r->key_len)
+		return dead(out, "field %s: the %s is empty", name, what);
+	if (r->key_len > KEY_BYTES_MAX)
+		return dead(out, "field %s: the %s has %u bytes, at most %d are possible", name,
+			    what, r->key_len, KEY_BYTES_MAX);
+	return true;
+}
+
+static bool
+time_of_field(const struct decoder *d, const struct source *s, struct decoded *out)
+{
+	const struct value *v = &d->values[s->time_field];
+
+	if (v->type != VALUE_TIMESTAMP && v->type != VALUE_DATE)
+		return dead(out, "field %s: the event has no time",
+			    s->fields[s->time_field].name.s);
+	out->record.time_us =
+	    v->type == VALUE_DATE ? v->integer * INT64_C(86400000000) : v->integer;
+	return true;
+}
+
+static bool
+time_set(const struct decoder *d, const struct source *s, const struct source_event *ev,
+	 int64_t now_wall_us, struct decoded *out)
+{
+	const char *from = "the broker's time";
+	struct record *r = &out->record;
+	int64_t ahead = d->m->limits.time_ahead_max_us;
+
+	r->has_time = s->time != TIME_NONE;
+	if (s->time == TIME_NONE)
+		return true;
+	if (s->time == TIME_OF_BROKER) {
+		if (!ev->has_broker_time)
+			return dead(out, "the broker gave this event no time");
+		r->time_us = ev->broker_time_us;
+		if (r->time_us < TIME_US_MIN || r->time_us > TIME_US_MAX)
+			return dead(out, "the broker's time is outside the years 1 to 9999");
+	} else if (!time_of_field(d, s, out)) {
+		return false;
+	} else {
+		from = s->fields[s->time_field].name.s;
+	}
+	if (r->time_us - ahead > now_wall_us)
+		return dead(
+		    out, "%s%s: the time lies more than %lld s (time_ahead_max) in the future",
+		    s->time == TIME_OF_BROKER ? "" : "field ", from, (long long)(ahead / 1000000));
+	return true;
+}
+
+/* The identity that a queue's event carries inside; text or number. */
+static bool
+identity_set(const struct decoder *d, unsigned source, struct decoded *out)
+{
+	const struct decoder_source *ds = &d->sources[source];
+
+	if (ds->identity_item < 0)
+		return true;
+	const struct json_item *it = json_item(ds->table, (unsigned)ds->identity_item);
+	if ((it->kind != JSON_STRING && it->kind != JSON_NUMBER) || !it->len)
+		return dead(out, "the identity at %s is missing, empty or neither text nor number",
+			    d->m->sources[source].identity_path);
+	out->identity = it->at;
+	out->identity_len = it->len;
+	return true;
+}
+
+static void
+fields_send(struct decoder *d, const struct source *s, struct record *r)
+{
+	if (s->sequence_field >= 0 && d->values[s->sequence_field].type == VALUE_INTEGER)
+		r->sequence = d->values[s->sequence_field].integer;
+	for (unsigned i = 0; i < s->fields_n; i++)
+		if (!s->fields[i].used)
+			d->values[i] = value_null();
+	r->fields = d->values;
+	r->fields_n = s->fields_n;
+}
+
+bool
+decoder_event(struct decoder *d, unsigned source, const struct source_event *ev,
+	      int64_t now_wall_us, struct decoded *out)
+{
+	const struct source *s = &d->m->sources[source];
+	struct err e;
+	int path;
+
+	out->record = (struct record){.kind = s->reference ? RECORD_REFERENCE : RECORD_EVENT,
+				      .source = (uint16_t)source};
+	out->identity = NULL;
+	out->identity_len = 0;
+	out->undeclared = 0;
+	if (ev->reason)
+		return dead(out, "%s", ev->reason);
+	if (ev->len > d->m->limits.event_bytes_max)
+		return dead(out, "the event has %zu bytes, event_bytes_max is %llu", ev->len,
+			    (unsigned long long)d->m->limits.event_bytes_max);
+	if (!json_parse(d->json, d->sources[source].table, ev->data, ev->len, &out->undeclared,
+			&path, &e))
+		return dead_json(d, source, path, &e, out);
+	if (!fields_convert(d, source, out) || !identity_set(d, source, out) ||
+	    !time_set(d, s, ev, now_wall_us, out) || !key_set(d, s, out))
+		return false;
+	fields_send(d, s, &out->record);
+	return true;
+}
