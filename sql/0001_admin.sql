@@ -197,6 +197,8 @@ BEGIN
 		-- Rows are only added and truncated: vacuum after inserts would cost and gain nothing.
 		EXECUTE format('CREATE TABLE admin_schema.state_%s PARTITION OF admin_schema.state '
 			'FOR VALUES IN (%s) WITH (autovacuum_vacuum_insert_threshold = -1)', slot, slot);
+		-- Load writes to the slot's own table and leaves the column out.
+		EXECUTE format('ALTER TABLE admin_schema.state_%s ALTER segment SET DEFAULT %s', slot, slot);
 	END LOOP;
 END $$;
 CREATE INDEX state_key ON admin_schema.state (pipeline, build, key);
