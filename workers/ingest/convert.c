@@ -6,6 +6,18 @@
 
 enum { FLOAT_CHARS_MAX = 1100, INTEGER_DIGITS_QUICK = 18 };
 
+/*
+ * Member by member: a struct put together on the stack and then copied as a whole is read back
+ * before its narrow stores have drained, which cost a tenth of all decoding.
+ */
+static inline void
+put(struct value *out, enum value_type type, uint32_t len)
+{
+	out->type = (uint8_t)type;
+	out->scale = 0;
+	out->len = len;
+}
+
 static bool
 wrong_type(const struct json_item *it, const char *wanted, struct err *e)
 {
@@ -21,7 +33,8 @@ text(const struct json_item *it, struct value *out, struct err *e)
 	if (it->len > TEXT_BYTES_MAX)
 		return err_set(e, EXIT_DATA, "a text has at most %d bytes, this has %u",
 			       TEXT_BYTES_MAX, it->len);
-	*out = value_text(it->at, it->len);
+	put(out, VALUE_TEXT, it->len);
+	out->text = it->at;
 	return true;
 }
 
@@ -31,8 +44,8 @@ json(const struct json_item *it, struct value *out, struct err *e)
 	if (it->raw_len > TEXT_BYTES_MAX)
 		return err_set(e, EXIT_DATA, "a json value has at most %d bytes, this has %u",
 			       TEXT_BYTES_MAX, it->raw_len);
-	*out = value_text(it->raw, it->raw_len);
-	out->type = VALUE_JSON;
+	put(out, VALUE_JSON, it->raw_len);
+	out->text = it->raw;
 	return true;
 }
 
@@ -41,7 +54,8 @@ boolean(const struct json_item *it, struct value *out, struct err *e)
 {
 	if (it->kind != JSON_TRUE && it->kind != JSON_FALSE)
 		return wrong_type(it, "true or false", e);
-	*out = value_boolean(it->kind == JSON_TRUE);
+	put(out, VALUE_BOOLEAN, 0);
+	out->boolean = it->kind == JSON_TRUE;
 	return true;
 }
 
@@ -95,7 +109,8 @@ integer(const struct json_item *it, struct value *out, struct err *e)
 		return wrong_type(it, "a whole number", e);
 	if (!integer_quick(it->at, it->len, &v) && !integer_exact(it, &v, e))
 		return false;
-	*out = value_integer(v);
+	put(out, VALUE_INTEGER, 0);
+	out->integer = v;
 	return true;
 }
 
@@ -122,7 +137,8 @@ real(const struct json_item *it, struct value *out, struct err *e)
 	double v = strtod(s, NULL);
 	if (!isfinite(v))
 		return err_set(e, EXIT_DATA, "a float ends at about 1.8e308, this is larger");
-	*out = (struct value){.type = VALUE_FLOAT, .real = v};
+	put(out, VALUE_FLOAT, 0);
+	out->real = v;
 	return true;
 }
 
@@ -135,7 +151,8 @@ date(const struct json_item *it, struct value *out, struct err *e)
 		return wrong_type(it, "a date like \"2011-10-01\"", e);
 	if (!date_parse(it->at, it->len, &days, e))
 		return false;
-	*out = (struct value){.type = VALUE_DATE, .integer = days};
+	put(out, VALUE_DATE, 0);
+	out->integer = days;
 	return true;
 }
 
@@ -154,7 +171,8 @@ timestamp(const struct json_item *it, enum time_form form, const struct zone *zo
 		return wrong_type(it, "a time as a number", e);
 	if (!time_parse(it->at, it->len, form, zone, &us, e))
 		return false;
-	*out = value_timestamp(us);
+	put(out, VALUE_TIMESTAMP, 0);
+	out->integer = us;
 	return true;
 }
 
@@ -163,7 +181,8 @@ convert_item(const struct json_item *it, enum value_type type, enum time_form fo
 	     const struct zone *zone, struct value *out, struct err *e)
 {
 	if (it->kind == JSON_ABSENT || it->kind == JSON_NULL) {
-		*out = value_null();
+		put(out, VALUE_NULL, 0);
+		out->integer = 0;
 		return true;
 	}
 	switch (type) {

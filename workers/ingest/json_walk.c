@@ -90,6 +90,8 @@ wrong(struct walk *w, uint32_t at, const char *what)
 	/* Inside a value of a declared path it is that path's fault. */
 	for (unsigned i = w->depth; w->bad_path < 0 && i; i--)
 		w->bad_path = w->levels[i - 1].item;
+	if (w->i >= w->count)
+		what = "the event ends in the middle";
 	err_set(w->e, EXIT_DATA, "no valid JSON at byte %u: %s", at, what);
 	return STEP_FAILED;
 }
@@ -296,8 +298,6 @@ scalar(struct walk *w)
 	char c = token(w);
 	enum step next;
 
-	if (w->i == w->count)
-		return wrong(w, w->n, "the event ends in the middle");
 	if (node->has_children && w->node && c != 'n') {
 		w->bad_path = node->item;
 		return wrong(w, w->at[w->i],
@@ -367,8 +367,6 @@ after(struct walk *w)
 		w->node = 0;
 		return l->object ? STEP_MEMBER : STEP_VALUE;
 	}
-	if (w->i == w->count)
-		return wrong(w, w->n, "the event ends in the middle");
 	return wrong(w, w->at[w->i],
 		     l->object ? "a comma or the end of the object was expected"
 			       : "a comma or the end of the array was expected");
