@@ -1,12 +1,12 @@
 /*
- * process: the state of one process: its folds, what it has seen, its status. Pure: no I/O, no clock of
- * its own. Used by correlate (folding) and by `weir explain` (reading a stored state).
+ * process: the state of one process: its folds, what it has seen, its status. Pure: no I/O, no
+ * clock of its own. Used by correlate (folding) and by `weir explain` (reading a stored state).
  *
  * A process is one allocation with fixed slots laid out once per model, plus what its texts, sets,
  * lists and identities need. process_bytes() counts all of it.
  *
- * Folding is independent of order: any interleaving of the same events gives the same values, counts, status,
- * and the same encoded bytes except where the header says volatile.
+ * Folding is independent of order: any interleaving of the same events gives the same values,
+ * counts, status, and the same encoded bytes except where the header says volatile.
  */
 #ifndef WORKERS_LIB_PROCESS_H
 #define WORKERS_LIB_PROCESS_H
@@ -31,43 +31,57 @@ const char *process_key(const struct process *p, size_t *len);
 enum fold_result { FOLD_APPLIED, FOLD_DUPLICATE, FOLD_TOO_LARGE };
 
 /*
- * Folds one event. rid may be NULL; then rid_of is called when (and only when) a tie needs it or a first/last
- * keeps this event. A queue event (rec->has_rid) is remembered by its identity: FOLD_DUPLICATE when
- * it was folded before. FOLD_TOO_LARGE: events_per_process_max is reached, nothing changed.
+ * Folds one event. What first, last and list keep remembers where its event lies (partition,
+ * offset; a queue event: its rid), and rid_of is asked only when a tie of (time, sequence) needs
+ * the rid: of this record or of an earlier one, then *rec has nothing but partition and offset.
+ * NULL: the place itself breaks ties. A queue event (rec->has_rid) is remembered by its identity:
+ * FOLD_DUPLICATE when it was folded before. FOLD_TOO_LARGE: events_per_process_max is reached.
+ * Both: nothing changed. `any` and `all` of an event itself: any is true when an event fulfils
+ * `where`, all when every event does.
  */
 typedef void (*process_rid_of)(void *ctx, const struct record *rec, uint8_t out[static RID_BYTES]);
 enum fold_result process_fold(const struct process_layout *l, struct process *p,
-    const struct record *rec, process_rid_of rid_of, void *ctx, struct expr_run_state *st);
+			      const struct record *rec, process_rid_of rid_of, void *ctx,
+			      struct expr_run_state *st);
 
 /*
- * Status at a clock (event time, µs; INT64_MIN: unknown). Complete when all parts hold (and there are parts);
- * else expired when clock >= due; else open. Counts a transition into p when the status differs from
- * the one it had at the last call (revision = events + transitions). missing: bit i = part i does not hold.
+ * Status at a clock (event time, µs; INT64_MIN: unknown). Complete when all parts hold (and there
+ * are parts); else expired when clock >= due; else open. An expiry is a transition of the clock and
+ * counts (revision = events + transitions); that the clock has passed a due time is remembered, so
+ * that a clock that is unknown after a restart reopens nothing. missing: bit i = part i does not
+ * hold.
  */
 enum process_status process_judge(const struct process_layout *l, struct process *p,
-    int64_t clock_us, struct expr_run_state *st, uint64_t *missing);
+				  int64_t clock_us, struct expr_run_state *st, uint64_t *missing);
 
-/* Next event time at which judging could change (deadline, quiet_for), or, once closed, when it may be forgotten
- * (closed_at + keep_closed). INT64_MAX: never. */
+/* Next event time at which judging could change (deadline, quiet_for), or, once closed, when it may
+ * be forgotten: keep_closed after closed_at and after the last event. INT64_MAX: never. */
 int64_t process_due_us(const struct process_layout *l, const struct process *p);
 bool process_forgettable(const struct process_layout *l, const struct process *p, int64_t clock_us);
 
-/* The values for expressions and PROC, in slot order; texts borrow from p and scratch until the next call. */
+/* The values for expressions and PROC, in slot order; texts borrow from p and scratch until the
+ * next call. */
 void process_inputs(const struct process_layout *l, const struct process *p,
-    struct expr_run_state *st, struct value *inputs);
+		    struct expr_run_state *st, struct value *inputs);
 
 int64_t process_events(const struct process *p);
 int64_t process_revision(const struct process *p);
 uint64_t process_seen(const struct process *p); /* bit i: an event of source i was folded */
 
+/* Values that did not fit into a set or list, over all processes of this layout. */
+uint64_t process_overflows(const struct process_layout *l);
+
 /*
- * Encoding of a state body: MessagePack, a map from fold id to the fold's state, so that a changed pipeline cannot
- * misread it: an unknown fold id is skipped, a missing one is empty. A tombstone body has only key and revision.
+ * Encoding of a state body: MessagePack, a map from fold id to the fold's state, so that a changed
+ * pipeline cannot misread it: an unknown fold id is skipped, a missing one is empty. A tombstone
+ * body has only key and revision. Volatile (may differ between two orders or paces of the same
+ * events): how often the process expired and the due time that was passed; all else is equal byte
+ * for byte.
  */
 void process_encode(const struct process_layout *l, const struct process *p, struct buf *out);
 void process_tombstone(const struct process *p, struct buf *out);
 MUSTCHECK bool process_decode(const struct process_layout *l, const uint8_t *body, size_t n,
-    struct process **out, struct err *e);
+			      struct process **out, struct err *e);
 bool process_tombstone_read(const uint8_t *body, size_t n, int64_t *revision, struct err *e);
 
 #endif
