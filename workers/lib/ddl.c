@@ -274,8 +274,8 @@ ddl_members(const struct model *m, unsigned table, struct buf *out)
 
 /* ---- the whole of a table ---- */
 
-static void
-script_comments(const struct model *m, unsigned table, struct buf *out)
+void
+ddl_comments(const struct model *m, unsigned table, struct buf *out)
 {
 	struct ddl_column columns[DDL_COLUMNS_MAX];
 	unsigned n = ddl_columns(m, table, columns);
@@ -308,7 +308,7 @@ ddl_script(const struct model *m, unsigned table, struct buf *out)
 
 	ddl_create_table(m, table, out);
 	buf_text(out, ";\n");
-	script_comments(m, table, out);
+	ddl_comments(m, table, out);
 	for (unsigned r = 0; r < t->references_n; r++) {
 		ddl_foreign_key(m, table, r, out);
 		buf_text(out, ";\n");

@@ -60,6 +60,9 @@ void ddl_table_comment(const struct model *m, unsigned table, struct buf *text);
 void ddl_column_comment(const struct ddl_column *c, struct buf *text); /* empty: none */
 void ddl_comment_on(const char *kind, const char *object, const char *text, struct buf *out);
 
+/* All comments of a table and its columns, as a script. */
+void ddl_comments(const struct model *m, unsigned table, struct buf *out);
+
 /* Name of the constraint of reference r of a fact, at most NAME_BYTES_MAX bytes. */
 void ddl_foreign_key_name(const struct model *m, unsigned table, unsigned r, struct name *out);
 /* NOT VALID unless enforced: declared for readers, checked by load as sets. */

@@ -1,0 +1,172 @@
+#include "owner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+bool
+file_read(const char *path, size_t max, struct buf *out, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = 0;
+
+	if (fd < 0)
+		return err_errno(e, EXIT_CONFIG, "cannot read \"%s\"", path);
+	buf_reserve(out, max + 1);
+	while (out->len <= max && (n = read(fd, out->data + out->len, max + 1 - out->len)) != 0) {
+		if (n < 0 && errno != EINTR)
+			break;
+		out->len += n > 0 ? (size_t)n : 0;
+	}
+	bool failed = n < 0 && !err_errno(e, EXIT_CONFIG, "cannot read \"%s\"", path);
+	close(fd);
+	if (failed)
+		return false;
+	if (out->len > max)
+		return err_set(e, EXIT_CONFIG, "\"%s\" has more than %zu bytes", path, max);
+	while (out->len && (out->data[out->len - 1] == '\n' || out->data[out->len - 1] == '\r'))
+		out->len--;
+	return true;
+}
+
+/* The DSN as it is written, or from where `file:` or `env:` say. */
+static bool
+dsn_resolve(const struct model *m, struct buf *out, struct err *e)
+{
+	if (!m->dsn)
+		return err_set(e, EXIT_CONFIG, "%s: warehouse.postgresql.dsn is missing", m->path);
+	if (!strncmp(m->dsn, "file:", 5))
+		return file_read(m->dsn + 5, OWNER_SECRET_MAX, out, e);
+	const char *dsn = m->dsn;
+	if (!strncmp(dsn, "env:", 4)) {
+		dsn = getenv(m->dsn + 4);
+		if (!dsn || !*dsn)
+			return err_set(e, EXIT_CONFIG,
+				       "%s: warehouse.postgresql.dsn is to come from the "
+				       "environment variable %s, "
+				       "which is not set",
+				       m->path, m->dsn + 4);
+	}
+	buf_text(out, dsn);
+	return true;
+}
+
+static bool
+version_check(struct pg *pg, struct err *e)
+{
+	struct pg_result *r;
+
+	if (!pg_exec(pg,
+		     "SELECT current_setting('server_version_num')::int, "
+		     "current_setting('server_version')",
+		     &r, e))
+		return false;
+	bool good =
+	    pg_int(r, 0, 0) >= OWNER_VERSION_MIN ||
+	    err_set(e, EXIT_CONFIG, "the warehouse is PostgreSQL %s; Weir needs 15 or later",
+		    pg_text(r, 0, 1));
+	pg_result_free(r);
+	return good;
+}
+
+bool
+owner_connect(const struct cli *c, const struct model *m, struct pg **out, int *code)
+{
+	static const char *const settings[] = {"search_path=pg_catalog",
+					       "lock_timeout=30s",
+					       "timezone=UTC",
+					       "datestyle=ISO",
+					       "client_min_messages=warning",
+					       NULL};
+	struct buf dsn = {0};
+	struct err e;
+
+	*out = NULL;
+	bool good = dsn_resolve(m, &dsn, &e) &&
+		    pg_connect(buf_cstr(&dsn), "weir", settings, OWNER_CONNECT_MS, out, &e) &&
+		    version_check(*out, &e);
+	buf_free(&dsn);
+	if (good)
+		return true;
+	pg_close(*out);
+	*out = NULL;
+	*code =
+	    cli_fail(c, &e,
+		     e.code == EXIT_UNAVAILABLE
+			 ? "see that PostgreSQL runs and can be reached from here; the address is "
+			   "warehouse.postgresql.dsn in %s"
+			 : "mend warehouse.postgresql.dsn in %s (or the variable or file it names)",
+		     m->path);
+	return false;
+}
+
+bool
+owner_query(struct pg *pg, const char *sql, const char *const *params, struct pg_result **out,
+	    struct err *e)
+{
+	struct pg_param p[PG_PARAMS_MAX] = {{0}};
+	unsigned n = 0;
+
+	for (; params && params[n]; n++) {
+		check(n < PG_PARAMS_MAX);
+		p[n].data = params[n];
+		p[n].len = strlen(params[n]);
+	}
+	return pg_query(pg, sql, p, n, false, out, e);
+}
+
+static int
+hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* bytea in text form: \x and two digits a byte. */
+static bool
+key_read(const char *text, uint8_t key[static 16])
+{
+	if (strlen(text) != 2 + 32)
+		return false;
+	for (unsigned i = 0; i < 16; i++) {
+		int hi = hex_digit(text[2 + 2 * i]), lo = hex_digit(text[3 + 2 * i]);
+		if (hi < 0 || lo < 0)
+			return false;
+		key[i] = (uint8_t)(hi << 4 | lo);
+	}
+	return true;
+}
+
+bool
+owner_pipeline(struct pg *pg, const struct model *m, struct owner_pipeline *out, struct err *e)
+{
+	const char *const params[] = {m->pipeline.s, NULL};
+	struct pg_result *r;
+
+	if (!pg_exec(pg, "SELECT to_regclass('admin_schema.pipeline') IS NOT NULL", &r, e))
+		return false;
+	bool there = *pg_text(r, 0, 0) == 't';
+	pg_result_free(r);
+	if (!there)
+		return err_set(e, EXIT_NOTHING, "nothing was applied to this warehouse yet");
+	if (!owner_query(
+		pg, "SELECT id, live_build, hash_key FROM admin_schema.pipeline WHERE name = $1",
+		params, &r, e))
+		return false;
+	bool good = pg_rows(r) == 1;
+	if (good) {
+		out->id = pg_int(r, 0, 0);
+		out->build = (int)pg_int(r, 0, 1);
+		good = key_read(pg_text(r, 0, 2), out->hash_key) ||
+		       err_set(e, EXIT_BUG, "the hash key of pipeline %s is not 16 bytes",
+			       m->pipeline.s);
+	} else {
+		err_set(e, EXIT_NOTHING, "pipeline %s was not applied to this warehouse yet",
+			m->pipeline.s);
+	}
+	pg_result_free(r);
+	return good;
+}

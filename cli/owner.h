@@ -1,0 +1,36 @@
+/*
+ * owner: the connection of plan, apply, status, explain and dead: the owner's, from the pipeline
+ * file.
+ */
+#ifndef CLI_OWNER_H
+#define CLI_OWNER_H
+
+#include "cli.h"
+#include "pg.h"
+
+enum { OWNER_CONNECT_MS = 10000, OWNER_SECRET_MAX = 4096, OWNER_VERSION_MIN = 150000 };
+
+/* A failure has been told when this returns false, with *code set. Close with pg_close. */
+MUSTCHECK bool owner_connect(const struct cli *c, const struct model *m, struct pg **out,
+			     int *code);
+
+/* Whole contents of a small file, without a trailing newline; refuses more than max bytes. */
+MUSTCHECK bool file_read(const char *path, size_t max, struct buf *out, struct err *e);
+
+/* One query with text parameters (a NULL-terminated list); the caller frees *out. */
+MUSTCHECK bool owner_query(struct pg *pg, const char *sql, const char *const *params,
+			   struct pg_result **out, struct err *e);
+
+/*
+ * The pipeline's row of admin_schema: its id, and its hash key. EXIT_NOTHING when nothing was
+ * applied. The failure is told by the caller.
+ */
+struct owner_pipeline {
+	int64_t id;
+	int build;
+	uint8_t hash_key[16];
+};
+MUSTCHECK bool owner_pipeline(struct pg *pg, const struct model *m, struct owner_pipeline *out,
+			      struct err *e);
+
+#endif

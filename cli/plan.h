@@ -1,0 +1,79 @@
+/*
+ * plan: what must be done to a warehouse so that it fits a pipeline file, as a list of changes.
+ * plan prints the list, apply does it; both make it in the same way, inside of one transaction.
+ */
+#ifndef CLI_PLAN_H
+#define CLI_PLAN_H
+
+#include "cli.h"
+#include "ddl.h"
+#include "pg.h"
+
+enum change_kind {
+	CHANGE_SQL,
+	CHANGE_LOGIN,	/* `of` is the login: a new password, its file, then `sql` */
+	CHANGE_RID_KEY, /* a key file for queue sources */
+	CHANGE_NOTE,	/* nothing to do; something to know */
+	CHANGE_REFUSED,
+};
+
+struct change {
+	enum change_kind kind;
+	char mark;	   /* + ~ - ! i, as plan prints it */
+	char *words, *sql; /* owned; sql may be NULL */
+	unsigned of;
+};
+
+enum { PLAN_CHANGES_MAX = 20000 };
+
+struct plan {
+	const struct cli *cli;
+	const struct model *model;
+	struct pg *pg; /* borrowed; a transaction is open */
+	struct change *changes;
+	unsigned n, cap;
+	unsigned todo, refused, notes;
+	/* catalogue of analytical_schema, see plan_tables.c */
+	struct pg_result *columns, *comments;
+	bool superuser, may_create_role, may_create_schema, admin_there;
+	int64_t pipeline; /* id; 0: not there yet */
+};
+
+/* Fills an empty plan; the changes are in the order in which they must be done. */
+MUSTCHECK bool plan_make(struct plan *p, struct err *e);
+void plan_free(struct plan *p);
+void plan_print(const struct plan *p, bool sql, struct buf *out);
+void plan_json(const struct plan *p, const char *outcome, struct buf *out);
+
+/* Both take sql's bytes away (NULL is fine). */
+void plan_add(struct plan *p, char mark, struct buf *sql, const char *fmt, ...) PRINTF(4, 5);
+struct change *plan_add_kind(struct plan *p, enum change_kind kind, char mark, struct buf *sql,
+			     const char *fmt, ...) PRINTF(5, 6);
+
+/* One question to the catalogue, with text parameters: is it true? NULL counts as no. */
+MUSTCHECK bool plan_ask(struct plan *p, const char *sql, const char *const *params, bool *yes,
+			struct err *e);
+
+/* Whether --allow-destructive names it ("table.column" or "table", with or without the schema). */
+bool plan_allowed(const struct plan *p, const char *table, const char *column);
+
+/* The parts, in order. */
+MUSTCHECK bool plan_admin(struct plan *p, struct err *e);  /* migrations, schemas, groups */
+MUSTCHECK bool plan_logins(struct plan *p, struct err *e); /* logins and their files, the rid key */
+MUSTCHECK bool plan_pipeline(struct plan *p, struct err *e); /* the pipeline's row, its sources */
+MUSTCHECK bool plan_tables(struct plan *p, struct err *e);
+MUSTCHECK bool plan_rows(struct plan *p, struct err *e); /* special members, calendars */
+MUSTCHECK bool plan_grants(struct plan *p, struct err *e);
+
+/* plan_logins.c: doing. The file is written beside its place, and comes there with login_place. */
+struct login_made {
+	char path[4096], temporary[4096 + 8];
+	struct buf sql; /* with the password's verifier */
+};
+MUSTCHECK bool login_make(struct plan *p, const struct change *c, struct login_made *out,
+			  struct err *e);
+MUSTCHECK bool login_place(struct login_made *l, struct err *e);
+void login_drop(struct login_made *l); /* after a failure: removes the temporary file */
+MUSTCHECK bool rid_key_make(const struct model *m, struct err *e);
+
+#endif
