@@ -1,0 +1,20 @@
+/*
+ * dead: dead letters as the owner reads them, for `weir dead` and the demo.
+ */
+#ifndef CLI_DEAD_H
+#define CLI_DEAD_H
+
+#include "cli.h"
+#include "pg.h"
+
+/* Newest first; source NULL: of all. The caller frees *out. */
+MUSTCHECK bool dead_query(struct pg *pg, const struct model *m, const char *source,
+			  const char *limit, struct pg_result **out, struct err *e);
+void dead_table(const struct pg_result *r, const char *indent, struct buf *out);
+
+/* Counts by source, stage and reason. */
+MUSTCHECK bool dead_reasons(struct pg *pg, const struct model *m, struct pg_result **out,
+			    struct err *e);
+void dead_reasons_table(const struct pg_result *r, const char *indent, struct buf *out);
+
+#endif
