@@ -295,7 +295,9 @@ drain_take(struct worker *w)
 	if (w->draining)
 		return;
 	w->draining = true;
-	if (w->ops->drain)
+	if (!w->skel->going)
+		skel_end(w, EXIT_DONE, "drained before it began");
+	else if (w->ops->drain)
 		w->ops->drain(w);
 	else if (role_rows[w->ops->role].kind == ROLE_KIND_ALONE)
 		skel_end(w, EXIT_DONE, "drained");

@@ -1,0 +1,585 @@
+#include "fleet.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "board.h"
+#include "log.h"
+
+enum {
+	FRAMES_A_TURN = 64,
+	TICK_MS = 500,	  /* hangs are looked for this often */
+	STEADY_MS = 3000, /* so long without waiting: the dependency is back */
+	PATH_BYTES = 4352,
+};
+
+static void child_post(struct fleet *f, struct child *c, const struct chan_event *ev);
+static void phase_post(struct fleet *f, enum phase_event ev);
+
+/* ---- small questions ---- */
+
+static bool
+data_all(const struct fleet *f, bool (*is)(const struct child *c))
+{
+	for (unsigned i = 0; i < f->n; i++)
+		if (child_is_data(&f->children[i]) && !is(&f->children[i]))
+			return false;
+	return true;
+}
+
+static bool
+is_ready(const struct child *c)
+{
+	return c->state == CHILD_READY;
+}
+
+static bool
+is_down(const struct child *c)
+{
+	return c->state == CHILD_DOWN;
+}
+
+static bool
+is_finished(const struct child *c)
+{
+	return c->state == CHILD_DOWN && c->done;
+}
+
+/* Up for a while: had it to wait for something, it would have said so. */
+static bool
+is_steady(const struct child *c)
+{
+	return c->state == CHILD_UP && mono_since_ms(c->ready_at, mono_now()) > STEADY_MS;
+}
+
+static bool
+all_down(const struct fleet *f)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		if (f->children[i].state != CHILD_DOWN)
+			return false;
+	return true;
+}
+
+static uint64_t
+batches(const struct fleet *f)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < f->n; i++)
+		sum += metric_get(f->children[i].page, METRIC_BATCHES);
+	return sum;
+}
+
+/* BYE 0 is right: everything was read, or the worker was told to finish. */
+static bool
+may_end(const struct fleet *f, const struct child *c)
+{
+	if (f->phase == PHASE_CLOSING || f->phase == PHASE_KILLING)
+		return true;
+	if (!child_is_data(c))
+		return false;
+	return f->phase == PHASE_DRAINING || (f->phase == PHASE_RUNNING && f->setup.chan.bounded);
+}
+
+static void PRINTF(3, 4) refuse(struct fleet *f, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (f->exit_code || f->phase >= PHASE_CLOSING)
+		return; /* the first reason is the cause; a closing supervisor has done its work */
+	f->exit_code = code;
+	va_start(ap, fmt);
+	vsnprintf(f->reason, sizeof f->reason, fmt, ap);
+	va_end(ap);
+	log_error("%s", f->reason);
+	phase_post(f, PHASE_EV_REFUSED);
+}
+
+/* ---- losses ---- */
+
+/* A commit since the last loss: whatever was wrong, work goes on; counting starts anew. */
+static void
+strikes_forget(struct fleet *f)
+{
+	uint64_t now = batches(f);
+
+	if (now == f->batches_seen)
+		return;
+	f->batches_seen = now;
+	f->strikes = 0;
+	for (unsigned i = 0; i < f->n; i++)
+		f->children[i].crashes_n = 0;
+}
+
+static unsigned
+strikes_next(unsigned strikes, const struct child *c, enum cause cause, struct mono now)
+{
+	return policy_strikes(strikes, cause, c->ready ? mono_since_ms(c->ready_at, now) : -1);
+}
+
+static void
+dependency_down(struct fleet *f, struct mono since, const char *subject, const char *why)
+{
+	if (f->down_since.us == 0 || since.us < f->down_since.us)
+		f->down_since = since;
+	snprintf(f->down_why, sizeof f->down_why, "%s: %s", subject, why);
+}
+
+static void
+data_lost(struct fleet *f, struct child *c, enum cause cause, const char *why, struct mono now)
+{
+	bool first = f->phase == PHASE_BEARING || f->phase == PHASE_RUNNING;
+
+	strikes_forget(f);
+	if (first) {
+		f->strikes = strikes_next(f->strikes, c, cause, now);
+		f->lost_at = now;
+		f->bear_due = mono_add_ms(now, policy_delay_ms(f->strikes));
+		log_warn("%s: %s; generation %u ends, the next one comes in %lld ms", c->subject,
+			 why, f->generation, (long long)policy_delay_ms(f->strikes));
+	}
+	if (cause == CAUSE_QUIT)
+		dependency_down(f, now, c->subject, why);
+	if (cause == CAUSE_CRASH && policy_gives_up(child_crashed(c, now))) {
+		refuse(f, EXIT_BUG,
+		       "%s: %s; the last of %u crashes within %d s, and nothing was committed "
+		       "between them: restarting does not help",
+		       c->subject, why, c->crashes_n, CRASH_WINDOW_MS / 1000);
+		return;
+	}
+	phase_post(f, PHASE_EV_LOSS);
+}
+
+static void
+lost(struct fleet *f, struct child *c, enum cause cause, const char *why)
+{
+	struct mono now = mono_now();
+
+	if (f->phase >= PHASE_CLOSING)
+		return;
+	if (child_is_data(c)) {
+		data_lost(f, c, cause, why, now);
+		return;
+	}
+	c->strikes = strikes_next(c->strikes, c, cause, now);
+	c->birth_due = mono_add_ms(now, policy_delay_ms(c->strikes));
+	log_warn("%s: %s; it is born again in %lld ms", c->subject, why,
+		 (long long)policy_delay_ms(c->strikes));
+}
+
+/* ---- children ---- */
+
+static void
+event_post(struct fleet *f, struct child *c, enum child_event event, const char *why)
+{
+	struct chan_event ev = {.event = event};
+
+	snprintf(ev.why, sizeof ev.why, "%s", why);
+	child_post(f, c, &ev);
+}
+
+static void
+configure(struct fleet *f, struct child *c)
+{
+	struct err e;
+
+	if (chan_configure(c, &f->setup.chan, &e))
+		return;
+	if (e.code == EXIT_CONFIG || e.code == EXIT_PERMISSION)
+		refuse(f, e.code, "%s: %s", c->subject, e.text);
+	else
+		event_post(f, c, EVENT_BREACH, e.text);
+}
+
+static void
+go(struct fleet *f, struct child *c)
+{
+	struct err e;
+
+	if (!chan_send(c, CTL_GO, &e))
+		event_post(f, c, EVENT_BREACH, e.text);
+}
+
+static void
+ready_judge(struct fleet *f, struct child *c)
+{
+	if (f->setup.model->require_sandbox && c->row.separation == SEPARATION_NONE) {
+		refuse(f, EXIT_PERMISSION,
+		       "%s: nothing separates it from other workers, and require_sandbox is set: "
+		       "start as root, or on a kernel with Landlock",
+		       c->subject);
+		return;
+	}
+	if (!child_is_data(c))
+		event_post(f, c, EVENT_GO, "");
+}
+
+static enum cause
+cause_of(const struct chan_event *ev, const struct child *c)
+{
+	switch (ev->event) {
+	case EVENT_QUIT:
+	case EVENT_DONE:
+		return CAUSE_QUIT;
+	case EVENT_EXIT:
+		return policy_cause(c->ready, ev->code >> 8, ev->code & 0xff);
+	default:
+		return CAUSE_HANG;
+	}
+}
+
+/* The one place where policy's word about a child is carried out. */
+static void
+child_post(struct fleet *f, struct child *c, const struct chan_event *ev)
+{
+	struct child_cell cell = policy_child(c->state, ev->event);
+
+	c->state = cell.next;
+	switch (cell.action) {
+	case ACT_NONE:
+		return;
+	case ACT_CONFIGURE:
+		configure(f, c);
+		return;
+	case ACT_GO:
+		go(f, c);
+		return;
+	case ACT_NOTE:
+		if (ev->event == EVENT_READY)
+			ready_judge(f, c);
+		return;
+	case ACT_FINISH:
+		c->done = true;
+		return;
+	case ACT_BREAK:
+		child_kill(c);
+		lost(f, c, CAUSE_HANG, ev->why);
+		return;
+	case ACT_LOSS:
+		lost(f, c, cause_of(ev, c), ev->why);
+		return;
+	case ACT_KILL:
+		child_kill(c);
+		return;
+	case ACT_STOP:
+		refuse(f, ev->code, "%s: %s", c->subject, ev->why);
+		return;
+	case ACT_BUG:
+	case CHILD_ACTION_MAX:
+		break;
+	}
+	panic("%s: event %d in state %s", c->subject, ev->event, child_state_name(c->state));
+}
+
+static void
+birth(struct fleet *f, struct child *c, struct mono now)
+{
+	char path[PATH_BYTES];
+	struct err e;
+
+	snprintf(path, sizeof path, "%s%s", f->setup.exec_dir, role_name(c->role));
+	c->birth_due = now;
+	c->ready = false;
+	if (child_spawn(c, path, f->setup.envp, f->generation, &e))
+		event_post(f, c, EVENT_BIRTH, "");
+	else
+		lost(f, c, CAUSE_EARLY, e.text);
+}
+
+/* ---- phases ---- */
+
+static void
+kill_all(struct fleet *f, bool data_only)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		if (!data_only || child_is_data(&f->children[i]))
+			event_post(f, &f->children[i], EVENT_KILL, "");
+}
+
+static void
+bear(struct fleet *f)
+{
+	struct mono now = mono_now();
+
+	f->generation++;
+	atomic_store(&f->setup.board->generation, f->generation);
+	rundir_clean(f->setup.rundir);
+	for (unsigned i = 0; i < f->n && f->phase == PHASE_BEARING; i++)
+		if (child_is_data(&f->children[i]))
+			birth(f, &f->children[i], now);
+}
+
+static void
+start_flow(struct fleet *f)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		if (child_is_data(&f->children[i]) && f->children[i].state == CHILD_READY)
+			event_post(f, &f->children[i], EVENT_GO, "");
+	if (f->lost_at.us)
+		log_info("generation %u runs, %lld ms after the loss", f->generation,
+			 (long long)mono_since_ms(f->lost_at, mono_now()));
+	else
+		log_info("generation %u runs", f->generation);
+}
+
+static void
+drain(struct fleet *f, bool data)
+{
+	struct err e;
+
+	atomic_store(&f->setup.board->draining, 1);
+	for (unsigned i = 0; i < f->n; i++) {
+		struct child *c = &f->children[i];
+		bool wanted = data ? c->role == ROLE_INGEST : !child_is_data(c);
+		if (wanted && c->state > CHILD_DOWN && c->state < CHILD_ENDED &&
+		    !chan_send(c, CTL_DRAIN, &e))
+			event_post(f, c, EVENT_KILL, "");
+	}
+}
+
+static void
+phase_post(struct fleet *f, enum phase_event ev)
+{
+	struct phase_cell cell = policy_phase(f->phase, ev);
+	struct mono now = mono_now();
+
+	f->phase = cell.next;
+	switch (cell.action) {
+	case DO_NOTHING:
+		return;
+	case DO_GO:
+		start_flow(f);
+		return;
+	case DO_KILL_DATA:
+		kill_all(f, true);
+		return;
+	case DO_BEAR:
+		bear(f);
+		return;
+	case DO_DRAIN:
+		f->phase_due = mono_add_ms(now, f->setup.model->drain_limit_us / 1000);
+		drain(f, true);
+		return;
+	case DO_ABANDON:
+		if (ev == PHASE_EV_LATE)
+			log_warn("the drain limit is over; the next start redoes the rest");
+		kill_all(f, true);
+		f->phase_due = mono_add_ms(now, CLOSE_MS_MAX);
+		drain(f, false);
+		return;
+	case DO_CLOSE:
+		f->phase_due = mono_add_ms(now, CLOSE_MS_MAX);
+		drain(f, false);
+		return;
+	case DO_KILL_ALL:
+		f->phase_due = mono_never();
+		kill_all(f, false);
+		return;
+	case PHASE_ACTION_MAX:
+		break;
+	}
+	panic("phase %d has no such action", f->phase);
+}
+
+/* Conditions that hold become events, until nothing changes any more. */
+static void
+settle(struct fleet *f, struct mono now)
+{
+	enum phase before;
+
+	do {
+		before = f->phase;
+		if (f->phase == PHASE_BEARING && data_all(f, is_ready))
+			phase_post(f, PHASE_EV_ALL_READY);
+		if (((f->phase == PHASE_RUNNING && f->setup.chan.bounded) ||
+		     f->phase == PHASE_DRAINING) &&
+		    data_all(f, is_finished))
+			phase_post(f, PHASE_EV_ALL_DONE);
+		if (f->phase == PHASE_RENEWING && data_all(f, is_down) &&
+		    mono_due(f->bear_due, now))
+			phase_post(f, PHASE_EV_REAPED);
+		if (f->phase >= PHASE_DRAINING && mono_due(f->phase_due, now))
+			phase_post(f, PHASE_EV_LATE);
+		if (f->phase >= PHASE_CLOSING && all_down(f))
+			phase_post(f, PHASE_EV_ALL_DOWN);
+	} while (f->phase != before);
+}
+
+/* ---- what comes in ---- */
+
+static bool
+slots_make(struct fleet *f, enum role role, unsigned many, struct err *e)
+{
+	f->setup.chan.count[role] = many;
+	for (unsigned i = 0; i < many; i++) {
+		check(f->n < BOARD_ROWS_MAX);
+		if (!child_init(&f->children[f->n], role, i, e))
+			return false;
+		f->n++;
+	}
+	return true;
+}
+
+bool
+fleet_init(struct fleet *f, const struct fleet_setup *setup, struct err *e)
+{
+	const struct model *m = setup->model;
+	const unsigned many[] = {
+	    [ROLE_PER_ONE] = 1, [ROLE_PER_INGESTS] = m->ingests, [ROLE_PER_LANES] = m->lanes};
+
+	memset(f, 0, sizeof *f);
+	f->setup = *setup;
+	f->phase_due = f->bear_due = mono_never();
+	for (int r = 0; r < ROLE_MAX; r++) {
+		const struct role_row *row = &role_rows[r];
+		if (row->kind == ROLE_KIND_PARENT || !(setup->roles & 1u << r))
+			continue;
+		if (!slots_make(f, (enum role)r, many[row->per], e)) {
+			fleet_free(f);
+			return false;
+		}
+	}
+	f->setup.chan.children = f->children;
+	f->setup.chan.children_n = f->n;
+	return true;
+}
+
+void
+fleet_free(struct fleet *f)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		child_free(&f->children[i]);
+	f->n = 0;
+}
+
+void
+fleet_begin(struct fleet *f)
+{
+	f->phase = PHASE_BEARING;
+	bear(f);
+}
+
+void
+fleet_read(struct fleet *f, unsigned i)
+{
+	struct child *c = &f->children[i];
+	struct chan_event ev;
+
+	for (int n = 0; n < FRAMES_A_TURN && c->state != CHILD_DOWN; n++) {
+		if (!chan_read(c, may_end(f, c), &ev))
+			return;
+		child_post(f, c, &ev);
+	}
+}
+
+static void
+exit_post(struct fleet *f, struct child *c, int status)
+{
+	struct chan_event ev = {.event = EVENT_EXIT};
+	int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+
+	/* What it said last still counts: a BYE may be waiting in the channel. */
+	fleet_read(f, (unsigned)(c - f->children));
+	child_reaped(c, status, wall_now_us());
+	if (c->done && (signal || code))
+		log_error("%s: said BYE and then: %s", c->subject, c->death);
+	ev.code = signal << 8 | code;
+	snprintf(ev.why, sizeof ev.why, "%s", c->death);
+	child_post(f, c, &ev);
+}
+
+void
+fleet_reap(struct fleet *f)
+{
+	int status;
+	pid_t pid;
+
+	/* As process 1 of a container it also reaps what is none of its own. */
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (unsigned i = 0; i < f->n; i++)
+			if (f->children[i].pid == pid) {
+				exit_post(f, &f->children[i], status);
+				break;
+			}
+}
+
+void
+fleet_stop(struct fleet *f, bool at_once)
+{
+	if (!f->asked)
+		phase_post(f, PHASE_EV_ASKED);
+	else if (at_once)
+		phase_post(f, PHASE_EV_ASKED_AGAIN);
+	f->asked = true;
+}
+
+/* ---- time ---- */
+
+static void
+dependencies_watch(struct fleet *f, struct mono now)
+{
+	bool waits = false;
+
+	for (unsigned i = 0; i < f->n; i++) {
+		const struct child *c = &f->children[i];
+		if (c->wait != WAIT_WAREHOUSE && c->wait != WAIT_SOURCE)
+			continue;
+		waits = true;
+		dependency_down(f, c->wait_since, c->subject, c->why);
+	}
+	if (!waits && f->phase == PHASE_RUNNING && data_all(f, is_steady))
+		f->down_since = (struct mono){0};
+	if (!f->setup.chan.bounded || f->down_since.us == 0)
+		return;
+	if (mono_since_ms(f->down_since, now) > f->setup.wait_ms)
+		refuse(f, EXIT_UNAVAILABLE, "a dependency is down for %lld s; %s",
+		       (long long)mono_since_ms(f->down_since, now) / 1000, f->down_why);
+}
+
+static void
+hangs_end(struct fleet *f, struct mono now)
+{
+	for (unsigned i = 0; i < f->n; i++) {
+		const char *why = child_hang(&f->children[i], now);
+		if (why)
+			event_post(f, &f->children[i], EVENT_HANG, why);
+	}
+}
+
+/* Those that live alone: births whose time has come; returns when the next one is. */
+static struct mono
+alone_bear(struct fleet *f, struct mono now)
+{
+	struct mono next = mono_never();
+
+	for (unsigned i = 0; i < f->n && f->phase < PHASE_CLOSING; i++) {
+		struct child *c = &f->children[i];
+		if (child_is_data(c) || c->state != CHILD_DOWN)
+			continue;
+		if (mono_due(c->birth_due, now))
+			birth(f, c, now);
+		if (c->state == CHILD_DOWN)
+			next = mono_min(next, c->birth_due);
+	}
+	return next;
+}
+
+struct mono
+fleet_tick(struct fleet *f, struct mono now)
+{
+	hangs_end(f, now);
+	dependencies_watch(f, now);
+	settle(f, now);
+	struct mono next = mono_min(alone_bear(f, now), mono_add_ms(now, TICK_MS));
+	if (f->phase == PHASE_RENEWING && data_all(f, is_down))
+		next = mono_min(next, f->bear_due);
+	if (f->phase >= PHASE_DRAINING)
+		next = mono_min(next, f->phase_due);
+	board_publish(f->setup.board, f->children, f->n);
+	return next;
+}

@@ -1,0 +1,67 @@
+/*
+ * fleet: all children of one supervisor, and the phase they are in. Events come in (frames, exits,
+ * signals, time), policy says what to do, this does it. No waiting here: loop does that.
+ */
+#ifndef SUPERVISOR_FLEET_H
+#define SUPERVISOR_FLEET_H
+
+#include "chan.h"
+#include "child.h"
+#include "rundir.h"
+
+enum {
+	CLOSE_MS_MAX = 3000, /* what the workers that are alone have for ending */
+	KILL_MS_MAX = 5000,
+	REASON_BYTES_MAX = 640,
+};
+
+struct fleet_setup {
+	const struct model *model;
+	const struct rundir *rundir;
+	struct board *board;
+	struct chan_setup chan;
+	const char *exec_dir; /* of the workers' executables, ends in / */
+	char *const *envp;    /* of the workers */
+	uint32_t roles;	      /* 1 << ROLE_*: which there are */
+	int64_t wait_ms;      /* bounded: how long a dependency may be down */
+};
+
+struct fleet {
+	struct fleet_setup setup;
+	struct child children[BOARD_ROWS_MAX];
+	unsigned n;
+	enum phase phase;
+	struct mono phase_due; /* the phase's time limit */
+	uint32_t generation;
+	unsigned strikes;	/* losses in a row without a commit */
+	struct mono bear_due;	/* throttle */
+	struct mono lost_at;	/* for the log: from death to GO */
+	uint64_t batches_seen;	/* committed when the last generation was lost */
+	bool asked;		/* to stop */
+	struct mono down_since; /* a dependency has been down since; 0: none */
+	char down_why[REASON_BYTES_MAX];
+	int exit_code;
+	char reason[REASON_BYTES_MAX]; /* of exit_code != 0 */
+};
+
+/* Makes the slots. On failure nothing is left to free. */
+MUSTCHECK bool fleet_init(struct fleet *f, const struct fleet_setup *setup, struct err *e);
+void fleet_free(struct fleet *f);
+
+void fleet_begin(struct fleet *f);	      /* the first births */
+void fleet_read(struct fleet *f, unsigned i); /* child i's channel is readable */
+void fleet_reap(struct fleet *f);	      /* SIGCHLD */
+void fleet_stop(struct fleet *f,
+		bool at_once); /* SIGTERM, SIGINT: drain; at_once: kill when asked before */
+
+/* Time passes: hangs, throttles, limits; publishes the board. Returns when it wants to be called
+ * again. */
+struct mono fleet_tick(struct fleet *f, struct mono now);
+
+static inline bool
+fleet_over(const struct fleet *f)
+{
+	return f->phase == PHASE_OVER;
+}
+
+#endif

@@ -1,0 +1,131 @@
+#include "result.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SHOW_MS = 1000, LINE_MAX_BYTES = 160 };
+
+static uint64_t
+get(const _Atomic uint64_t *v)
+{
+	return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+static void
+page_add(const struct model *m, const struct metric_page *page, struct result *r)
+{
+	for (unsigned i = 0; i < m->sources_n; i++) {
+		const _Atomic uint64_t *v = page->source[i];
+		r->events[i] += get(&v[METRIC_SOURCE_COMMITTED]);
+		r->all_events += get(&v[METRIC_SOURCE_COMMITTED]);
+		r->dead += get(&v[METRIC_SOURCE_DEAD]);
+		r->duplicates += get(&v[METRIC_SOURCE_DROPPED]);
+		r->backlog += get(&v[METRIC_SOURCE_BACKLOG]);
+	}
+	for (unsigned i = 0; i < m->tables_n; i++)
+		r->rows[i] += get(&page->table[i][METRIC_TABLE_ROWS]);
+	r->processes += metric_get(page, METRIC_PROCESSES_OPENED);
+}
+
+void
+result_sum(const struct fleet *f, struct result *r)
+{
+	memset(r, 0, sizeof *r);
+	for (unsigned i = 0; i < f->n; i++)
+		page_add(f->setup.model, f->children[i].page, r);
+}
+
+int
+result_code(const struct fleet *f, const struct result *r)
+{
+	if (f->exit_code)
+		return f->exit_code;
+	return r->dead ? EXIT_SOME_DEAD : EXIT_DONE;
+}
+
+/* A JSON string; reasons may hold quotes, paths and what a server said. */
+static void
+json_text(struct buf *out, const char *s)
+{
+	buf_byte(out, '"');
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)*s;
+		if (c == '"' || c == '\\')
+			buf_byte(out, '\\');
+		if (c < ' ')
+			buf_printf(out, "\\u%04x", c);
+		else
+			buf_byte(out, c);
+	}
+	buf_byte(out, '"');
+}
+
+void
+result_print(const struct fleet *f, const struct result *r, int64_t us, struct buf *out)
+{
+	const struct model *m = f->setup.model;
+	int code = result_code(f, r);
+
+	buf_text(out, "{\"pipeline\": ");
+	json_text(out, m->pipeline.s);
+	buf_text(out, ", \"events\": {");
+	for (unsigned i = 0; i < m->sources_n; i++)
+		buf_printf(out, "%s\"%s\": %" PRIu64, i ? ", " : "", m->sources[i].name.s,
+			   r->events[i]);
+	buf_printf(out, "}, \"processes\": %" PRIu64 ", \"rows\": {", r->processes);
+	const char *comma = "";
+	for (unsigned i = 0; i < m->tables_n; i++) {
+		if (m->tables[i].kind == TABLE_CALENDAR)
+			continue; /* filled by apply, never by load */
+		buf_printf(out, "%s\"%s\": %" PRIu64, comma, m->tables[i].name.s, r->rows[i]);
+		comma = ", ";
+	}
+	buf_printf(out,
+		   "}, \"dead_letters\": %" PRIu64 ", \"duplicates\": %" PRIu64
+		   ", \"seconds\": %.3f, \"generations\": %u, \"exit\": %d",
+		   r->dead, r->duplicates, (double)us / 1e6, f->generation, code);
+	if (f->exit_code) {
+		buf_text(out, ", \"reason\": ");
+		json_text(out, f->reason);
+	}
+	buf_text(out, "}\n");
+}
+
+void
+progress_show(struct progress *p, const struct fleet *f, struct mono now)
+{
+	struct result r;
+	char line[LINE_MAX_BYTES], left[64] = "";
+
+	if (p->any && mono_since_ms(p->shown, now) < SHOW_MS)
+		return;
+	result_sum(f, &r);
+	double seconds = (double)mono_since_us(p->any ? p->shown : p->started, now) / 1e6;
+	double rate = seconds > 0 ? (double)(r.all_events - p->events_shown) / seconds : 0;
+	if (r.backlog && rate >= 1)
+		snprintf(left, sizeof left, ", about %.0f s left", (double)r.backlog / rate);
+	int n = snprintf(line, sizeof line,
+			 "\r\033[K%" PRIu64 " events committed, %.0f/s, %" PRIu64 " waiting%s%s",
+			 r.all_events, rate, r.backlog, left,
+			 f->down_since.us ? ", a dependency is down" : "");
+	if (n > 0) {
+		ssize_t ignored = write(STDERR_FILENO, line,
+					(size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
+		(void)ignored;
+	}
+	p->shown = now;
+	p->events_shown = r.all_events;
+	p->any = true;
+}
+
+void
+progress_end(struct progress *p)
+{
+	if (p->any) {
+		ssize_t ignored = write(STDERR_FILENO, "\n", 1);
+		(void)ignored;
+	}
+	p->any = false;
+}

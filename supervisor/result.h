@@ -1,0 +1,38 @@
+/*
+ * result: what a bounded run has done, summed over the metric pages: the line of JSON at its end,
+ * and the progress line on a terminal meanwhile.
+ */
+#ifndef SUPERVISOR_RESULT_H
+#define SUPERVISOR_RESULT_H
+
+#include "fleet.h"
+
+struct result {
+	uint64_t events[SOURCES_MAX]; /* committed */
+	uint64_t rows[TABLES_MAX];
+	uint64_t all_events, backlog, processes, dead, duplicates;
+};
+
+void result_sum(const struct fleet *f, struct result *r);
+
+/* 0, 1 with dead letters, or the code the fleet ended with. */
+int result_code(const struct fleet *f, const struct result *r);
+
+/*
+ * One line:
+ * {"pipeline","events":{source:n},"processes","rows":{table:n},"dead_letters","duplicates","seconds",
+ * "generations","exit"}, with "reason" when exit is neither 0 nor 1. Appends to out.
+ */
+void result_print(const struct fleet *f, const struct result *r, int64_t us, struct buf *out);
+
+struct progress {
+	struct mono started, shown;
+	uint64_t events_shown;
+	bool any; /* a line stands on the terminal */
+};
+
+/* Rewrites the line on stderr, at most once a second. */
+void progress_show(struct progress *p, const struct fleet *f, struct mono now);
+void progress_end(struct progress *p); /* the next line begins at its beginning */
+
+#endif
