@@ -20,7 +20,7 @@ enum { CONF_BYTES_MAX = 1 << 20, CONF_ERRORS_MAX = 100 };
 struct conf_report {
 	struct buf text;
 	unsigned errors;
-	/* the same, for -o json: one object per error {file,line,column,message,suggestion} */
+	/* the same, for -o json: one object per error {file,line,column,message,suggestion}, each on a line of its own */
 	struct buf json;
 };
 
@@ -48,6 +48,12 @@ struct conf_secret {
 	char *from; /* "file:/path" or "env:NAME"; borrowed from the model */
 };
 unsigned conf_secrets(const struct model *m, enum role role, struct conf_secret *out, unsigned max);
+
+/*
+ * The bytes of a secret as it is written in the file: those of file:PATH (at most 64 KiB) or env:NAME, without
+ * trailing line breaks; any other text is the secret itself (model.dsn may be all three). out is overwritten.
+ */
+MUSTCHECK bool conf_secret_read(const char *from, struct buf *out, struct err *e);
 
 /* The reference page (docs/reference.md) and `weir help options`, from the option table. */
 void conf_reference_print(struct buf *out);

@@ -1,0 +1,268 @@
+/*
+ * conf_print: the tree as text again: the whole effective configuration for a person, or the part of it
+ * that one role may see. Values stand as they were written, defaults and variables filled in, keys in
+ * the order of the option table; so what is printed reads back to itself.
+ */
+#include "conf_tree.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mem.h"
+
+enum { SECRET_BYTES_MAX = 65536 };
+
+struct printer {
+	struct buf *out;
+	enum role role;
+	bool shows_secrets;
+};
+
+/* Fit to stand without quotes: our reader takes every scalar as text, so only YAML's own signs matter. */
+static bool
+plain_is(const char *s)
+{
+	if (!isalnum((unsigned char)*s) && *s != '_' && *s != '/')
+		return false;
+	for (; *s; s++) {
+		if (!isalnum((unsigned char)*s) && !strchr("_./@%+-", *s))
+			return false;
+	}
+	return true;
+}
+
+static void
+text_print(struct buf *out, const char *s, size_t n)
+{
+	if (n > 0 && plain_is(s)) {
+		buf_add(out, s, n);
+		return;
+	}
+	buf_byte(out, '"');
+	for (size_t i = 0; i < n; i++) {
+		uint8_t c = (uint8_t)s[i];
+		/* NEL, the line and paragraph separators and the byte order mark are special to YAML. */
+		bool nel = c == 0xc2 && i + 1 < n && (uint8_t)s[i + 1] < 0xa0;
+		bool separator = c == 0xe2 && i + 2 < n && (uint8_t)s[i + 1] == 0x80 &&
+				 ((uint8_t)s[i + 2] & 0xfe) == 0xa8;
+		bool mark = c == 0xef && i + 2 < n && (uint8_t)s[i + 1] == 0xbb &&
+			    (uint8_t)s[i + 2] == 0xbf;
+		if (c == '"' || c == '\\')
+			buf_printf(out, "\\%c", c);
+		else if (c < 0x20 || c == 0x7f)
+			buf_printf(out, "\\x%02x", c);
+		else if (nel)
+			buf_printf(out, "\\x%02x", (uint8_t)s[++i]);
+		else if (separator || mark)
+			buf_printf(out, "\\u%04x",
+				   mark ? 0xfeff : 0x2000 + ((uint8_t)s[i + 2] & 0x3f)),
+			    i += 2;
+		else
+			buf_byte(out, c);
+	}
+	buf_byte(out, '"');
+}
+
+static bool
+reference_is(const char *s)
+{
+	return strncmp(s, "file:", 5) == 0 || strncmp(s, "env:", 4) == 0;
+}
+
+/* A setting of librdkafka whose value is nobody's business. */
+static bool
+key_is_secret(const char *key)
+{
+	static const char *const words[] = {"password",		  "secret",	"key.pem",
+					    "oauthbearer.config", "passphrase", "token"};
+
+	for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+		if (strstr(key, words[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Without what stands between :// and @, and without a libpq password. */
+static bool
+value_is_secret(const struct conf_node *n)
+{
+	if (n->option->type != OPTION_SECRET || reference_is(n->text))
+		return false;
+	if (n->parent->option->flags & OPTION_KEYS)
+		return key_is_secret(n->key);
+	return true;
+}
+
+static void
+indent(struct buf *out, unsigned depth)
+{
+	for (unsigned i = 0; i < depth; i++)
+		buf_text(out, "  ");
+}
+
+static bool
+shown(const struct printer *p, const struct conf_node *n)
+{
+	return n->option && option_seen(n->option, p->role);
+}
+
+static const struct conf_node *
+first_shown(const struct printer *p, const struct conf_node *parent, const struct option **o,
+	    const struct conf_node *after)
+{
+	/* Names of the user's choice keep their order: slots and indexes follow from it. */
+	if (parent->kind == CONF_LIST || parent->option->type == OPTION_NAMED) {
+		const struct conf_node *n = after ? after->next : parent->first;
+		while (n && !shown(p, n))
+			n = n->next;
+		return n;
+	}
+	while ((*o = option_next(parent->option, *o)) != NULL) {
+		const struct conf_node *n = conf_get(parent, option_key(*o));
+		if (n && shown(p, n))
+			return n;
+	}
+	return NULL;
+}
+
+static void
+scalar_print(const struct printer *p, const struct conf_node *n)
+{
+	if (!p->shows_secrets && value_is_secret(n))
+		buf_text(p->out, "\"***\"");
+	else
+		text_print(p->out, n->text, n->len);
+	buf_byte(p->out, '\n');
+}
+
+/* Depth is bounded by CONF_DEPTH_MAX: a frame for each open map or list. */
+static void
+tree_print(const struct printer *p, const struct conf_node *root)
+{
+	struct {
+		const struct conf_node *node, *at;
+		const struct option *option;
+	} open[CONF_DEPTH_MAX + 1] = {{.node = root}};
+	unsigned depth = 0;
+
+	for (;;) {
+		const struct conf_node *n =
+		    first_shown(p, open[depth].node, &open[depth].option, open[depth].at);
+		if (!n && depth == 0)
+			return;
+		if (!n) {
+			if (!open[depth].at) {
+				p->out
+				    ->len--; /* nothing was shown: an empty one stands on the line of its key */
+				buf_text(p->out,
+					 open[depth].node->kind == CONF_LIST ? " []\n" : " {}\n");
+			}
+			depth--;
+			continue;
+		}
+		open[depth].at = n;
+		indent(p->out, depth);
+		if (open[depth].node->kind == CONF_LIST) {
+			buf_text(p->out, "- ");
+		} else {
+			text_print(p->out, n->key, strlen(n->key));
+			buf_text(p->out, n->kind == CONF_SCALAR ? ": " : ":\n");
+		}
+		if (n->kind == CONF_SCALAR)
+			scalar_print(p, n);
+		else
+			open[++depth].node = n, open[depth].at = NULL, open[depth].option = NULL;
+	}
+}
+
+void
+conf_print_slice(const struct model *m, enum role role, struct buf *out)
+{
+	struct printer p = {.out = out, .role = role, .shows_secrets = true};
+
+	if (role == ROLE_MAX) {
+		conf_print_effective(m, out);
+		return;
+	}
+	buf_printf(out, "slice: %s\n", role_name(role));
+	tree_print(&p, m->tree->root);
+}
+
+void
+conf_print_effective(const struct model *m, struct buf *out)
+{
+	struct printer p = {.out = out, .role = ROLE_MAX};
+
+	tree_print(&p, m->tree->root);
+}
+
+unsigned
+conf_secrets(const struct model *m, enum role role, struct conf_secret *out, unsigned max)
+{
+	unsigned count = 0;
+	struct conf_node *root = m->tree->root;
+
+	for (struct conf_node *n = root; n; n = conf_node_next(root, n)) {
+		if (!n->option || n->option->type != OPTION_SECRET || n->kind != CONF_SCALAR ||
+		    !reference_is(n->text) || !option_seen(n->option, role) || role == ROLE_MAX ||
+		    count == max)
+			continue;
+		struct buf path = {0};
+		conf_path(n, &path);
+		snprintf(out[count].name, sizeof out[count].name, "%s", buf_cstr(&path));
+		out[count++].from = n->text;
+		buf_free(&path);
+	}
+	return count;
+}
+
+static bool
+secret_file(const char *path, struct buf *out, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return err_errno(e, errno == EACCES ? EXIT_PERMISSION : EXIT_CONFIG, "%s", path);
+	buf_reserve(out, SECRET_BYTES_MAX + 1);
+	do
+		n = read(fd, out->data, SECRET_BYTES_MAX + 1);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		err_errno(e, EXIT_CONFIG, "%s", path);
+	close(fd);
+	if (n < 0)
+		return false;
+	if (n > SECRET_BYTES_MAX)
+		return err_set(e, EXIT_CONFIG, "%s: larger than %d bytes, so it is no secret", path,
+			       SECRET_BYTES_MAX);
+	out->len = (size_t)n;
+	return true;
+}
+
+bool
+conf_secret_read(const char *from, struct buf *out, struct err *e)
+{
+	buf_clear(out);
+	if (strncmp(from, "file:", 5) == 0) {
+		if (!secret_file(from + 5, out, e))
+			return false;
+	} else if (strncmp(from, "env:", 4) == 0) {
+		const char *value = getenv(from + 4);
+		if (!value)
+			return err_set(e, EXIT_CONFIG, "the environment variable %s is not set",
+				       from + 4);
+		buf_text(out, value);
+	} else {
+		buf_text(out, from);
+	}
+	while (out->len > 0 && (out->data[out->len - 1] == '\n' || out->data[out->len - 1] == '\r'))
+		out->len--;
+	return true;
+}

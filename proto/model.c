@@ -1,0 +1,109 @@
+#include "model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf_tree.h"
+
+static void
+source_free(struct source *s)
+{
+	for (unsigned i = 0; i < s->fields_n; i++)
+		expr_free(s->fields[i].derive);
+	for (unsigned i = 0; i < s->properties_n; i++) {
+		free(s->properties[i].key);
+		free(s->properties[i].value);
+	}
+	free(s->fields);
+	free(s->properties);
+	free(s->brokers);
+	free(s->topic);
+	free(s->url);
+	free(s->queue);
+	free(s->path);
+}
+
+static void
+fold_free(struct fold *f)
+{
+	for (unsigned i = 0; i < f->inputs_n; i++)
+		expr_free(f->inputs[i].where);
+	free(f->definition);
+}
+
+static void
+table_free(struct table *t)
+{
+	for (unsigned i = 0; i < t->columns_n; i++) {
+		expr_free(t->columns[i].expr);
+		free(t->columns[i].source);
+		free(t->columns[i].comment);
+	}
+	for (unsigned i = 0; i < t->references_n; i++) {
+		expr_free(t->references[i].expr);
+		free(t->references[i].source);
+	}
+	expr_free(t->key_expr);
+	free(t->columns);
+	free(t->references);
+	free(t->comment);
+}
+
+void
+model_free(struct model *m)
+{
+	if (!m)
+		return;
+	for (unsigned i = 0; i < m->sources_n; i++)
+		source_free(&m->sources[i]);
+	for (unsigned i = 0; i < m->folds_n; i++)
+		fold_free(&m->folds[i]);
+	for (unsigned i = 0; i < m->parts_n; i++) {
+		free(m->parts[i].name);
+		expr_free(m->parts[i].holds);
+	}
+	for (unsigned i = 0; i < m->tables_n; i++)
+		table_free(&m->tables[i]);
+	free(m->sources);
+	free(m->folds);
+	free(m->parts);
+	free(m->inputs);
+	free(m->tables);
+	free(m->path);
+	free(m->zone_name);
+	free(m->dsn);
+	free(m->logins_dir);
+	free(m->rid_key_path);
+	free(m->listen);
+	/* After the expressions, which may hold on to it. */
+	if (m->zone)
+		zone_close(m->zone);
+	conf_tree_free(m->tree);
+	free(m);
+}
+
+static bool
+name_equal(const struct name *a, const char *name, size_t n)
+{
+	return strlen(a->s) == n && memcmp(a->s, name, n) == 0;
+}
+
+int
+model_source_find(const struct model *m, const char *name, size_t n)
+{
+	for (unsigned i = 0; i < m->sources_n; i++) {
+		if (name_equal(&m->sources[i].name, name, n))
+			return (int)i;
+	}
+	return -1;
+}
+
+int
+model_table_find(const struct model *m, const char *name, size_t n)
+{
+	for (unsigned i = 0; i < m->tables_n; i++) {
+		if (name_equal(&m->tables[i].name, name, n))
+			return (int)i;
+	}
+	return -1;
+}
