@@ -16,44 +16,53 @@
 enum { PASSWORD_BYTES = 24, LOGIN_FILE_MAX = 4096, LOGIN_TRY_MS = 5000, RID_KEY_BYTES = 32 };
 
 static bool
-login_path(const struct model *m, const struct name *login, char *path, size_t n, struct err *e)
+login_path(const struct model *m, enum ddl_login login, char *path, size_t n, struct err *e)
 {
 	if (!m->logins_dir)
 		return err_set(e, EXIT_CONFIG, "%s: warehouse.postgresql.logins is missing",
 			       m->path);
-	if (snprintf(path, n, "%s/%s.login", m->logins_dir, login->s) >= (int)n)
-		return err_set(e, EXIT_CONFIG, "the path of %s.login is too long", login->s);
+	if (snprintf(path, n, "%s/%s.login", m->logins_dir, ddl_logins[login].suffix) >= (int)n)
+		return err_set(e, EXIT_CONFIG, "the path of %s.login is too long",
+			       ddl_logins[login].suffix);
 	return true;
 }
 
 /* ---- planning ---- */
 
-enum login_state { LOGIN_GOOD, LOGIN_NO_FILE, LOGIN_REJECTED };
+enum login_state { LOGIN_GOOD, LOGIN_NO_FILE, LOGIN_REJECTED, LOGIN_FOREIGN };
 
-/* Whether the file is there and the server takes what is in it. */
-static bool
-login_try(const char *path, enum login_state *state, struct err *e)
+static enum login_state
+login_connect(const char *dsn)
 {
-	struct buf dsn = {0};
 	struct pg *pg = NULL;
 	struct err why;
-
-	*state = LOGIN_GOOD;
-	if (access(path, F_OK)) {
-		*state = LOGIN_NO_FILE;
-		return true;
-	}
-	if (!file_read(path, LOGIN_FILE_MAX, &dsn, e)) {
-		buf_free(&dsn);
-		return false;
-	}
 	/* Any other failure (too many connections) says nothing about the password. */
-	if (!pg_connect(buf_cstr(&dsn), "weir", NULL, LOGIN_TRY_MS, &pg, &why) &&
-	    (why.code == EXIT_PERMISSION || why.code == EXIT_CONFIG))
-		*state = LOGIN_REJECTED;
+	bool rejected = !pg_connect(dsn, "weir", NULL, LOGIN_TRY_MS, &pg, &why) &&
+			(why.code == EXIT_PERMISSION || why.code == EXIT_CONFIG);
+
 	pg_close(pg);
+	return rejected ? LOGIN_REJECTED : LOGIN_GOOD;
+}
+
+/* Whether the file is there, is this login's, and the server takes what is in it. */
+static bool
+login_try(const char *path, const struct name *login, bool role_there, enum login_state *state,
+	  struct err *e)
+{
+	struct buf dsn = {0};
+	char user[NAME_BYTES_MAX + 16];
+
+	*state = LOGIN_NO_FILE;
+	if (access(path, F_OK))
+		return true;
+	bool good = file_read(path, LOGIN_FILE_MAX, &dsn, e);
+	snprintf(user, sizeof user, "user='%s'", login->s);
+	if (good && !strstr(buf_cstr(&dsn), user))
+		*state = LOGIN_FOREIGN;
+	else if (good && role_there)
+		*state = login_connect(buf_cstr(&dsn));
 	buf_free(&dsn);
-	return true;
+	return good;
 }
 
 /* All but the password's verifier, which is made when it is done. */
@@ -65,45 +74,55 @@ login_sql(const struct name *name, bool there, struct buf *sql)
 	buf_text(sql, " LOGIN PASSWORD ");
 }
 
+static void
+login_add(struct plan *p, enum ddl_login login, const struct name *name, bool there,
+	  enum login_state state, const char *path)
+{
+	struct buf sql = {0};
+	struct change *c;
+
+	login_sql(name, there, &sql);
+	if (!there)
+		c = plan_add_kind(p, CHANGE_LOGIN, '+', &sql, "login %s (%s), in %s", name->s,
+				  ddl_logins[login].words, path);
+	else
+		c = plan_add_kind(
+		    p, CHANGE_LOGIN, '~', &sql, "login %s: a new password, because %s %s", name->s,
+		    state == LOGIN_NO_FILE ? "there is no file" : "the server refuses the one in",
+		    path);
+	c->of = login;
+}
+
 static bool
 login_plan(struct plan *p, enum ddl_login login, struct err *e)
 {
 	struct name name;
 	char path[4096];
-	struct buf sql = {0};
 	enum login_state state;
 	bool there;
 
 	if (!ddl_login_name(p->model, login, &name, e) ||
-	    !login_path(p->model, &name, path, sizeof path, e))
+	    !login_path(p->model, login, path, sizeof path, e))
 		return false;
 	const char *const params[] = {name.s, NULL};
 	if (!plan_ask(p, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", params, &there,
-		      e))
+		      e) ||
+	    !login_try(path, &name, there, &state, e))
 		return false;
-	if (!there)
-		state = LOGIN_NO_FILE;
-	else if (!login_try(path, &state, e))
-		return false;
-	if (state == LOGIN_GOOD)
-		return true;
-	if (!p->may_create_role) {
+	if (state == LOGIN_FOREIGN)
+		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
+			      "login %s: %s is the file of another login; give each pipeline a "
+			      "directory of its "
+			      "own (warehouse.postgresql.logins)",
+			      name.s, path);
+	else if (!p->may_create_role && (!there || state != LOGIN_GOOD))
 		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
 			      "login %s: the owner may not create roles; as administrator: ALTER "
 			      "ROLE <owner> "
 			      "CREATEROLE",
 			      name.s);
-		return true;
-	}
-	login_sql(&name, there, &sql);
-	struct change *c = plan_add_kind(
-	    p, CHANGE_LOGIN, there ? '~' : '+', &sql,
-	    there ? "login %s: a new password, because %s %s" : "login %s (%s), in %s", name.s,
-	    !there		     ? ddl_logins[login].words
-	    : state == LOGIN_NO_FILE ? "there is no file"
-				     : "the server refuses the one in",
-	    path);
-	c->of = login;
+	else if (!there || state != LOGIN_GOOD)
+		login_add(p, login, &name, there, state, path);
 	return true;
 }
 
@@ -203,7 +222,7 @@ login_make(struct plan *p, const struct change *c, struct login_made *out, struc
 
 	*out = (struct login_made){0};
 	if (!ddl_login_name(p->model, c->of, &name, e) ||
-	    !login_path(p->model, &name, out->path, sizeof out->path, e) ||
+	    !login_path(p->model, c->of, out->path, sizeof out->path, e) ||
 	    !directory_make(p->model->logins_dir, e))
 		return false;
 	password_make(password);

@@ -85,7 +85,7 @@ void ddl_script(const struct model *m, unsigned table, struct buf *out);
 enum ddl_login { LOGIN_LOAD, LOGIN_STATE, LOGIN_TASK, LOGIN_MAX };
 
 struct ddl_login_row {
-	const char *suffix; /* the login is weir_<pipeline>_<suffix>, its file <login>.login */
+	const char *suffix; /* the login is weir_<pipeline>_<suffix>, its file <suffix>.login */
 	const char *words;
 };
 
