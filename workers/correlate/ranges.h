@@ -1,0 +1,61 @@
+/*
+ * ranges: the key groups that this shard owns, the partitions it hears of, and how far each range has
+ * read each partition. A record below its range's position was applied before.
+ */
+#ifndef WORKERS_CORRELATE_RANGES_H
+#define WORKERS_CORRELATE_RANGES_H
+
+#include "wire.h"
+
+enum {
+	PARTITION_ID_MAX = 1 << 24, /* ids are dense, given from 1 */
+	RANGE_NONE = UINT16_MAX,
+};
+
+struct place {
+	struct partition is; /* label owned */
+	uint32_t number;     /* from 0, in order of coming: the clock's number too */
+	bool heard;          /* a cover of this generation has come, up to frontier */
+	int64_t frontier;
+	int64_t *next;       /* one a range; 0: nothing read */
+};
+
+struct key_range {
+	uint32_t kg_lo, kg_hi;
+};
+
+struct ranges {
+	struct key_range *list;
+	uint32_t n;
+	uint16_t of[GROUPS_MAX]; /* range of a key group, RANGE_NONE */
+	struct place **places;
+	uint32_t places_n, places_cap;
+	struct place **by_id;
+	uint32_t by_id_n;
+};
+
+void ranges_init(struct ranges *r);
+void ranges_free(struct ranges *r);
+
+/* What load took over; partitions are added. */
+MUSTCHECK bool ranges_own(struct ranges *r, const struct own *o, struct err *e);
+
+/* A new partition, or one that is known already (*added false). */
+MUSTCHECK bool ranges_add(struct ranges *r, const struct partition *p, struct place **out,
+			  bool *added, struct err *e);
+
+/* NULL: unknown. */
+static inline struct place *
+ranges_place(const struct ranges *r, uint32_t id)
+{
+	return id < r->by_id_n ? r->by_id[id] : NULL;
+}
+
+/* Everything below `to` is in: positions rise. A gap between positions and cover is a breach. */
+MUSTCHECK bool ranges_cover(struct ranges *r, struct place *p, const struct cover *c, bool *moved,
+			    struct err *e);
+
+/* The positions for END; end_free gives them back. */
+void ranges_end(const struct ranges *r, struct end *out);
+
+#endif
