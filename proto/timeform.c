@@ -1,5 +1,5 @@
 /* Dates and forms of time, as text and as numbers. Zones are zone.c's. */
-#include "value.h"
+#include "timeform.h"
 
 #include <string.h>
 
@@ -126,10 +126,22 @@ offset_parse(const char *s, size_t n, int64_t *offset_us, struct err *e)
 	return true;
 }
 
-static bool
-time_in_range(int64_t us, struct err *e)
+bool
+date_in_range(int64_t days)
 {
-	if (us < DAYS_MIN * US_PER_DAY || us >= (DAYS_MAX + 1) * US_PER_DAY)
+	return days >= DAYS_MIN && days <= DAYS_MAX;
+}
+
+bool
+time_in_range(int64_t us)
+{
+	return us >= DAYS_MIN * US_PER_DAY && us < (DAYS_MAX + 1) * US_PER_DAY;
+}
+
+static bool
+time_check(int64_t us, struct err *e)
+{
+	if (!time_in_range(us))
 		return err_set(e, EXIT_DATA, "time is outside the years 1 to 9999");
 	return true;
 }
@@ -158,7 +170,7 @@ rfc3339_parse(const char *s, size_t n, const struct zone *zone, int64_t *time_us
 	} else {
 		return err_set(e, EXIT_DATA, "time has no offset, and no time_zone is declared");
 	}
-	return time_in_range(*time_us, e);
+	return time_check(*time_us, e);
 }
 
 static bool
@@ -184,7 +196,7 @@ unix_parse(const char *s, size_t n, enum time_form form, int64_t *time_us, struc
 	if (us > limit || us < -limit)
 		return err_set(e, EXIT_DATA, "time is outside the years 1 to 9999");
 	*time_us = (int64_t)us;
-	return time_in_range(*time_us, e);
+	return time_check(*time_us, e);
 }
 
 bool

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "mem.h"
+#include "timeform.h"
 #include "zone_rule.h"
 
 #define ZONE_DIR	"/usr/share/zoneinfo"
@@ -235,6 +236,14 @@ zone_open(const char *name, struct zone **out, struct err *e)
 out:
 	buf_free(&file);
 	return good;
+}
+
+const struct zone *
+zone_utc(void)
+{
+	static const struct zone utc;
+
+	return &utc;
 }
 
 void
