@@ -1,0 +1,198 @@
+/*
+ * ingest: reads sources, decodes, routes by key group. The way of an event: a driver (kafka.c,
+ * rabbit.c, file.c) hands it over in poll, decode.c makes a record of it, route.c puts it into the buffer of its
+ * lane and sends it with the covers of partitions.c; COMMITTED comes back from load, gives credit back
+ * (credit.c) and is answered to the broker.
+ */
+#include "ingest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "keyhash.h"
+#include "log.h"
+#include "mem.h"
+
+static void
+data_start(struct buf *body)
+{
+	pipe_body_start(body);
+}
+
+static void
+data_send(void *ctx, unsigned lane, uint16_t flags, uint32_t count, struct buf *body)
+{
+	struct ingest *in = ctx;
+
+	if (body->cap >
+	    2 * body->len) { /* what is in flight counts by its bytes, not by its room */
+		body->data = mem_resize(body->data, body->len, 1);
+		body->cap = body->len;
+	}
+	pipe_send(in->w->pipes, ROLE_CORRELATE, lane, FRAME_DATA, flags, count, body);
+}
+
+static bool
+ingest_open(struct worker *w, struct err *e)
+{
+	struct ingest *in = mem_zero(1, sizeof *in);
+	struct buf key = {0};
+	const struct route_out out = {in, data_send, data_start, pipe_body_bytes};
+
+	w->state = in;
+	in->w = w;
+	in->m = w->model;
+	in->credit.limit_bytes = w->model->limits.inflight_bytes_max / w->count[ROLE_INGEST];
+	metric_set(w->page, METRIC_INFLIGHT_BYTES_MAX, in->credit.limit_bytes);
+	parts_init(&in->parts, w->model, w->count[ROLE_CORRELATE]);
+	route_init(&in->route, &out, &in->parts, &in->credit);
+	if (!decoder_new(w->model, &in->decoder, e))
+		return false;
+	if (w->rid_key_fd < 0)
+		return true;
+	bool good = skel_read_fd(w->rid_key_fd, RID_KEY_BYTES, &key, e);
+	if (good && key.len != RID_KEY_BYTES)
+		good = err_set(e, EXIT_CONFIG, "the rid key has %zu bytes, not %d", key.len,
+			       RID_KEY_BYTES);
+	if (good)
+		memcpy(in->rid_key, key.data, RID_KEY_BYTES);
+	in->has_rid_key = good;
+	buf_free(&key);
+	return good;
+}
+
+static bool
+ingest_start(struct worker *w, struct err *e)
+{
+	keyhash_init();
+	return reader_open(w->state, e);
+}
+
+static bool
+own_take(struct ingest *in, const struct frame *f, struct err *e)
+{
+	struct own o;
+
+	pack_reader_start(&in->reader, f->body, f->head.bytes);
+	if (!wire_own_read(&in->reader, &o))
+		return err_set(e, EXIT_BUG, "OWN: %s", in->reader.why);
+	bool good = parts_own(&in->parts, f->from_index, &o, e);
+	own_free(&o);
+	if (good && parts_owned(&in->parts)) {
+		in->phase = INGEST_READING;
+		log_info("all %u lanes have taken over, reading begins", in->parts.lanes);
+	}
+	return good;
+}
+
+static bool
+committed_take(struct ingest *in, const struct frame *f, struct err *e)
+{
+	struct committed c;
+
+	pack_reader_start(&in->reader, f->body, f->head.bytes);
+	if (!wire_committed_read(&in->reader, &c))
+		return err_set(e, EXIT_BUG, "COMMITTED: %s", in->reader.why);
+	bool good = parts_committed(&in->parts, f->from_index, &c, e);
+	if (good) {
+		credit_settle(&in->credit, f->from_index, &in->parts);
+		reader_answer(in, &c);
+		finish_done(in);
+		good = finish_committed(in, f->from_index, f->head.flags & FRAME_LAST, e);
+	}
+	committed_free(&c);
+	return good;
+}
+
+static bool
+ingest_frame(struct worker *w, const struct frame *f, struct err *e)
+{
+	struct ingest *in = w->state;
+
+	switch ((enum frame_type)f->head.type) {
+	case FRAME_OWN:
+		return own_take(in, f, e);
+	case FRAME_PART:
+		return names_part(in, f, e);
+	case FRAME_COMMITTED:
+		return committed_take(in, f, e);
+	default:
+		return err_set(e, EXIT_BUG, "ingest takes no %s",
+			       frame_name((enum frame_type)f->head.type));
+	}
+}
+
+static unsigned
+ingest_watch(struct worker *w, struct pollfd *fds, unsigned max)
+{
+	return reader_watch(w->state, fds, max);
+}
+
+static void
+metrics_set(struct ingest *in, struct mono now)
+{
+	struct mono oldest = credit_oldest(&in->credit);
+	struct metric_page *page = in->w->page;
+
+	in->w->queued = route_queued(&in->route);
+	metric_set(page, METRIC_INFLIGHT_BYTES, in->credit.used_bytes);
+	metric_set(page, METRIC_OLDEST_UNCOMMITTED_SECONDS,
+		   oldest.us == INT64_MAX ? 0 : (uint64_t)mono_since_us(oldest, now));
+	metric_set(page, METRIC_EXPRESSION_NULLS, decoder_nulled(in->decoder));
+}
+
+static bool
+ingest_tick(struct worker *w, struct mono now, struct mono *next, struct err *e)
+{
+	struct ingest *in = w->state;
+	bool more = false;
+
+	if (in->phase == INGEST_READING && !w->draining && !reader_discover(in, now, &more, e))
+		return false;
+	if (!reader_poll(in, now, &more, e))
+		return false;
+	reader_trouble(in);
+	reader_align(in, now);
+	struct mono flush = mono_never();
+	if (in->phase == INGEST_READING || in->phase == INGEST_CLOSING)
+		flush = route_flush(&in->route, now, false);
+	finish_step(in, now);
+	metrics_set(in, now);
+	*next = more ? now : mono_min(flush, reader_next(in));
+	*next = mono_min(*next, mono_add_ms(now, SERVE_MS));
+	return true;
+}
+
+static void
+ingest_stop(struct worker *w)
+{
+	struct ingest *in = w->state;
+
+	if (!in)
+		return;
+	reader_close(in);
+	decoder_free(in->decoder);
+	route_free(&in->route);
+	credit_free(&in->credit);
+	parts_free(&in->parts);
+	pack_reader_free(&in->reader);
+	explicit_bzero(in->rid_key, sizeof in->rid_key);
+	free(in);
+	w->state = NULL;
+}
+
+static const struct worker_ops ops = {
+    .role = ROLE_INGEST,
+    .open = ingest_open,
+    .start = ingest_start,
+    .frame = ingest_frame,
+    .watch = ingest_watch,
+    .tick = ingest_tick,
+    .stop = ingest_stop,
+};
+
+int
+main(int argc, char **argv)
+{
+	return skel_main(argc, argv, &ops);
+}
