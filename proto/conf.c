@@ -26,6 +26,17 @@ directory_of(struct conf_tree *t, const char *path)
 	return dir;
 }
 
+/* The text without the mark that some editors put before it. */
+static struct conf_tree *
+tree_of(const char *name, const char *text, size_t n)
+{
+	bool mark = n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0;
+	struct conf_tree *t = conf_tree_new(name, mark ? text + 3 : text, mark ? n - 3 : n);
+
+	t->dir = directory_of(t, name);
+	return t;
+}
+
 /* A slice says of itself whose it is. The key is checked like any other afterwards. */
 static void
 slice_find(struct conf_tree *t)
@@ -64,10 +75,7 @@ bool
 conf_read_text(const char *name, const char *text, size_t n, struct model **out,
 	       struct conf_report *report)
 {
-	struct conf_tree *t = conf_tree_new(name, text, n);
-
-	t->dir = directory_of(t, name);
-	return tree_read(t, false, out, report);
+	return tree_read(tree_of(name, text, n), false, out, report);
 }
 
 /* Reads at most one byte more than a pipeline file may have, so that a longer one is noticed. */
@@ -110,9 +118,8 @@ conf_read_file(const char *path, struct model **out, struct conf_report *report)
 		buf_free(&text);
 		return false;
 	}
-	t = conf_tree_new(path, buf_cstr(&text), text.len);
+	t = tree_of(path, buf_cstr(&text), text.len);
 	buf_free(&text);
-	t->dir = directory_of(t, path);
 	fine = tree_read(t, true, out, report);
 	return fine;
 }

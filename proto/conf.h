@@ -20,14 +20,14 @@ enum { CONF_BYTES_MAX = 1 << 20, CONF_ERRORS_MAX = 100 };
 struct conf_report {
 	struct buf text;
 	unsigned errors;
-	/* the same, for -o json: one object per error {file,line,column,message,suggestion}, each on a line of its own */
+	/* the same, for -o json: one object per error {file,line,column,message,suggestion}, joined by commas */
 	struct buf json;
 };
 
 /* On success *out is owned by the caller (model_free). False: see report, exit code 78. */
 MUSTCHECK bool conf_read_file(const char *path, struct model **out, struct conf_report *report);
 MUSTCHECK bool conf_read_text(const char *name, const char *text, size_t n, struct model **out,
-    struct conf_report *report);
+			      struct conf_report *report);
 void conf_report_free(struct conf_report *r);
 
 /*

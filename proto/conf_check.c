@@ -103,7 +103,7 @@ static void
 key_refused(struct conf_tree *t, struct conf_node *n, const struct option *o)
 {
 	n->bad = true;
-	conf_error_at(t, n->key_at, (uint32_t)strlen(n->key), NULL, "%s is not supported: %s",
+	conf_error_at(t, n->key_at, (uint32_t)strlen(n->key), NULL, "\"%s\" is not supported: %s",
 		      n->key, o->words);
 }
 
@@ -160,24 +160,28 @@ default_fill(struct conf_tree *t, struct conf_node *n, const struct option *o)
 	conf_node_text(t, child_fill(t, n, o, CONF_SCALAR), fill, strlen(fill));
 }
 
-/* What must stand in a map, and what stands there unless written. */
+/* What must stand in a map, and what stands there unless written. All that is missing is one error. */
 static void
 members_complete(struct conf_tree *t, struct conf_node *n)
 {
 	const struct option *o = n->option;
+	struct buf missing = {0};
 
 	for (const struct option *c = option_next(o, NULL); c; c = option_next(o, c)) {
-		if (strcmp(option_key(c), "*") == 0 || !option_seen(c, t->role) ||
-		    conf_get(n, option_key(c)))
+		const char *key = option_key(c);
+		if (strcmp(key, "*") == 0 || !option_seen(c, t->role) || conf_get(n, key))
 			continue;
 		if (c->fill)
 			default_fill(t, n, c);
 		else if (c->flags & OPTION_REQUIRED)
-			conf_error_at(t, n->key ? n->key_at : n->at,
-				      n->key ? (uint32_t)strlen(n->key) : 1, NULL,
-				      "\"%s\" is missing%s%s", option_key(c), n->key ? " in " : "",
-				      n->key ? conf_quote(t, n->key, strlen(n->key)) : "");
+			buf_printf(&missing, "%s\"%s\"", missing.len ? ", " : "", key);
 	}
+	if (missing.len && n->key)
+		conf_error_at(t, n->key_at, (uint32_t)strlen(n->key), NULL, "\"%s\" lacks %s",
+			      n->key, buf_cstr(&missing));
+	else if (missing.len)
+		conf_error_at(t, n->at, 1, NULL, "the file lacks %s", buf_cstr(&missing));
+	buf_free(&missing);
 }
 
 /* Exactly one of the siblings marked so. */
@@ -297,13 +301,19 @@ value_check(struct conf_tree *t, struct conf_node *n)
 {
 	union option_value v;
 	char why[256];
+	const char *not = "", *shown = "";
 
 	if (n->option->type == OPTION_NAMED || option_read(n->option, n->text, n->len, &v, why))
 		return;
+	/* What came from the environment, or may be a secret, is not repeated. */
+	if (!n->replaced && n->option->type != OPTION_SECRET && strncmp(why, "must be", 7) == 0) {
+		not = ", not ";
+		shown = conf_quote(t, n->text, n->len);
+	}
 	if (n->key)
-		conf_error_near(t, n, value_near(t, n), "\"%s\" %s", n->key, why);
+		conf_error_near(t, n, value_near(t, n), "\"%s\" %s%s%s", n->key, why, not, shown);
 	else
-		conf_error(t, n, "this item %s", why);
+		conf_error(t, n, "this item %s%s%s", why, not, shown);
 }
 
 static void

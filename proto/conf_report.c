@@ -265,7 +265,7 @@ error_write(const struct conf_tree *t, const struct conf_error *x, struct conf_r
 	buf_byte(&r->text, '\n');
 	if (p.end > p.begin)
 		excerpt_write(t, x, &p, &r->text);
-	buf_text(&r->json, "{\"file\":");
+	buf_text(&r->json, r->json.len ? ",{\"file\":" : "{\"file\":");
 	json_text(&r->json, t->name);
 	buf_printf(&r->json, ",\"line\":%u,\"column\":%u,\"message\":", p.line, p.column);
 	json_text(&r->json, x->text);
@@ -274,7 +274,7 @@ error_write(const struct conf_tree *t, const struct conf_error *x, struct conf_r
 		json_text(&r->json, x->suggestion);
 	else
 		buf_text(&r->json, "null");
-	buf_text(&r->json, "}\n");
+	buf_byte(&r->json, '}');
 }
 
 static int

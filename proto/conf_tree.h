@@ -13,11 +13,11 @@
 #include "conf.h"
 
 enum {
-	CONF_DEPTH_MAX = 16,     /* nesting of maps and lists; the table itself needs 6 */
+	CONF_DEPTH_MAX = 16,	 /* nesting of maps and lists; the table itself needs 6 */
 	CONF_MEMBERS_MAX = 1024, /* of one map or list */
 	CONF_NODES_MAX = 65536,
-	CONF_PATH_MAX = 256,     /* bytes of an option's path, user's names not included */
-	CONF_TEXT_MAX = 16384,   /* bytes of a scalar */
+	CONF_PATH_MAX = 256,   /* bytes of an option's path, user's names not included */
+	CONF_TEXT_MAX = 16384, /* bytes of a scalar */
 };
 
 /* ---- the option table ---- */
@@ -60,8 +60,8 @@ struct option {
 	const char *values, *fill;
 	int64_t min, max;
 	unsigned flags;
-	unsigned see;   /* bit 1 << enum role */
-	int at;         /* offset of the member of struct model, or -1 */
+	unsigned see;	/* bit 1 << enum role */
+	int at;		/* offset of the member of struct model, or -1 */
 	unsigned bytes; /* of that member */
 	const char *words;
 };
@@ -70,13 +70,14 @@ extern const struct option options[];
 extern const unsigned options_n;
 extern const struct option option_item; /* what an item of a LIST is */
 
-const char *option_key(const struct option *o); /* last component of its path; "" of the file itself */
+const char *
+option_key(const struct option *o); /* last component of its path; "" of the file itself */
 /* The row of a key below a row; NULL: there is none. */
 const struct option *option_child(const struct option *parent, const char *key);
 /* Walks the rows directly below a row: start with NULL. */
 const struct option *option_next(const struct option *parent, const struct option *after);
 bool option_seen(const struct option *o, enum role role); /* ROLE_MAX sees everything */
-const char *option_type_words(enum option_type t);        /* "a duration, as 250ms, 30s, 15m, 1h or 90d" */
+const char *option_type_words(enum option_type t); /* "a duration, as 250ms, 30s, 15m, 1h or 90d" */
 
 /* One value of an option, read from text; why is set on failure, without the value itself. */
 union option_value {
@@ -85,8 +86,8 @@ union option_value {
 	bool boolean;
 	enum role role;
 };
-MUSTCHECK bool option_read(const struct option *o, const char *text, size_t n, union option_value *out,
-    char why[static 256]);
+MUSTCHECK bool option_read(const struct option *o, const char *text, size_t n,
+			   union option_value *out, char why[static 256]);
 void option_bound_print(const struct option *o, int64_t bound, char out[static 32]);
 unsigned option_cores(void); /* default of lanes */
 
@@ -98,8 +99,8 @@ enum conf_style { CONF_PLAIN, CONF_SINGLE, CONF_DOUBLE, CONF_LITERAL, CONF_FOLDE
 struct conf_node {
 	struct conf_node *parent, *first, *last, *next;
 	const struct option *option; /* NULL: not known, an error was reported */
-	char *key;                   /* of a map's member; NULL in a list and at the root */
-	char *text;                  /* of a scalar; NUL-terminated, without NUL inside */
+	char *key;		     /* of a map's member; NULL in a list and at the root */
+	char *text;		     /* of a scalar; NUL-terminated, without NUL inside */
 	uint32_t len;
 	uint32_t key_at, at, end; /* byte offsets into the tree's text */
 	enum conf_kind kind;
@@ -112,7 +113,7 @@ struct conf_node {
 
 struct conf_error {
 	uint32_t at, len; /* where, in the tree's text */
-	unsigned order;   /* of reporting, among errors at one place */
+	unsigned order;	  /* of reporting, among errors at one place */
 	char *text;
 	const char *suggestion; /* or NULL */
 };
@@ -152,12 +153,13 @@ uint32_t conf_scalar_at(const struct conf_tree *t, const struct conf_node *n, si
 
 void conf_error(struct conf_tree *t, struct conf_node *n, const char *fmt, ...) PRINTF(3, 4);
 void conf_error_key(struct conf_tree *t, struct conf_node *n, const char *fmt, ...) PRINTF(3, 4);
-void conf_error_near(struct conf_tree *t, struct conf_node *n, const char *suggestion, const char *fmt, ...)
-    PRINTF(4, 5);
-void conf_error_at(struct conf_tree *t, uint32_t at, uint32_t len, const char *suggestion, const char *fmt,
-    ...) PRINTF(5, 6);
+void conf_error_near(struct conf_tree *t, struct conf_node *n, const char *suggestion,
+		     const char *fmt, ...) PRINTF(4, 5);
+void conf_error_at(struct conf_tree *t, uint32_t at, uint32_t len, const char *suggestion,
+		   const char *fmt, ...) PRINTF(5, 6);
 void conf_report_write(const struct conf_tree *t, struct conf_report *r);
-const char *conf_quote(struct conf_tree *t, const char *s, size_t n); /* "s", cut and made printable */
+const char *conf_quote(struct conf_tree *t, const char *s,
+		       size_t n); /* "s", cut and made printable */
 
 struct nearest { /* start with the word; try candidates; best is NULL when none is near */
 	const char *word, *best;
@@ -168,7 +170,7 @@ void nearest_try(struct nearest *x, const char *candidate);
 /* ---- steps ---- */
 
 bool conf_yaml_read(struct conf_tree *t); /* false: no tree; reported */
-void conf_check(struct conf_tree *t);     /* goes on after errors, marks nodes bad */
+void conf_check(struct conf_tree *t);	  /* goes on after errors, marks nodes bad */
 
 struct conf_build { /* a model being made; a type of VALUE_NULL marks what was wrong already */
 	struct conf_tree *t;
@@ -187,9 +189,11 @@ bool conf_boolean(const struct conf_node *map, const char *key);
 enum value_type conf_type(const struct conf_node *map); /* of its `type:` */
 
 /* Index of a field; -1 and a report when there is none. skip: where the name begins in the scalar's text. */
-int conf_field(struct conf_build *b, int source, struct conf_node *n, const char *name, uint32_t skip);
+int conf_field(struct conf_build *b, int source, struct conf_node *n, const char *name,
+	       uint32_t skip);
 /* The same of a source. */
-int conf_source_of(struct conf_build *b, struct conf_node *n, const char *name, uint32_t at, uint32_t len);
+int conf_source_of(struct conf_build *b, struct conf_node *n, const char *name, uint32_t at,
+		   uint32_t len);
 
 /* ---- expressions ---- */
 
@@ -198,16 +202,17 @@ enum conf_scope_kind { SCOPE_SOURCE, SCOPE_COMPLETE, SCOPE_PROCESS };
 struct conf_scope {
 	struct conf_build *b;
 	enum conf_scope_kind kind;
-	int source;       /* SCOPE_SOURCE */
-	unsigned fields;  /* SCOPE_SOURCE: how many of its fields are known here */
-	bool poisoned;    /* a name was asked for that had an error of its own */
+	int source;	 /* SCOPE_SOURCE */
+	unsigned fields; /* SCOPE_SOURCE: how many of its fields are known here */
+	bool poisoned;	 /* a name was asked for that had an error of its own */
 };
 
 /* Compiles bytes [at, at + len) of a scalar. Errors are reported where they stand; NULL then. */
 struct expr *conf_compile(struct conf_scope *s, struct conf_node *n, size_t at, size_t len,
-    enum value_type want);
+			  enum value_type want);
 void conf_inputs_init(struct conf_build *b); /* the fixed inputs of a process, and its folds */
-void conf_scope_use(struct conf_scope *s, const struct expr *x); /* marks the fields that it reads */
+void conf_scope_use(struct conf_scope *s,
+		    const struct expr *x); /* marks the fields that it reads */
 
 void name_set(struct name *n, const char *s); /* s is at most NAME_BYTES_MAX long */
 

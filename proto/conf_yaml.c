@@ -274,30 +274,59 @@ event_read(struct reader *r, const struct fy_event *e)
 	}
 }
 
-/* The parser's own words for what it could not read. */
+/* A tab in the indentation at or just below the error is what the parser stumbled over. */
+static bool
+tab_report(struct conf_tree *t, size_t pos)
+{
+	size_t i = pos;
+
+	while (i > 0 && t->text[i - 1] != '\n')
+		i--;
+	for (int lines = 0; lines < 3 && i < t->len; lines++) {
+		while (i < t->len && t->text[i] == ' ')
+			i++;
+		if (i < t->len && t->text[i] == '\t') {
+			conf_error_at(
+			    t, (uint32_t)i, 1, NULL,
+			    "not valid YAML: indented with a tab; YAML takes spaces only");
+			return true;
+		}
+		while (i < t->len && t->text[i++] != '\n')
+			;
+	}
+	return false;
+}
+
+/* Where the parser says that an error is: by its token, else by line and column. */
+static size_t
+diag_place(const struct conf_tree *t, const struct fy_diag_error *x)
+{
+	const struct fy_mark *mark = x->fyt ? fy_token_start_mark(x->fyt) : NULL;
+	size_t pos = mark ? mark->input_pos : 0;
+
+	for (int line = 1; !mark && line < x->line && pos < t->len; pos++)
+		line += t->text[pos] == '\n';
+	if (!mark && x->column > 1)
+		pos += (size_t)x->column - 1;
+	return pos < t->len ? pos : t->len;
+}
+
+/* The parser's own words for what it could not read; the first error is the one that counts. */
 static void
 syntax_report(struct conf_tree *t, struct fy_diag *diag)
 {
 	void *at = NULL;
 	struct fy_diag_error *x;
-	bool any = false;
 
 	while ((x = fy_diag_errors_iterate(diag, &at)) != NULL) {
-		const struct fy_mark *mark = x->fyt ? fy_token_start_mark(x->fyt) : NULL;
-		if (x->type != FYET_ERROR || !x->msg || any)
+		if (x->type != FYET_ERROR || !x->msg)
 			continue;
-		size_t pos = mark ? mark->input_pos : 0;
-		/* Without a token: line and column, from 1. */
-		for (int line = 1; !mark && line < x->line && pos < t->len; pos++)
-			line += t->text[pos] == '\n';
-		if (!mark && x->column > 1)
-			pos += (size_t)x->column - 1;
-		conf_error_at(t, (uint32_t)(pos < t->len ? pos : t->len), 1, NULL,
-			      "not valid YAML: %s", x->msg);
-		any = true;
+		size_t pos = diag_place(t, x);
+		if (!tab_report(t, pos))
+			conf_error_at(t, (uint32_t)pos, 1, NULL, "not valid YAML: %s", x->msg);
+		return;
 	}
-	if (!any)
-		conf_error_at(t, 0, 1, NULL, "not valid YAML");
+	conf_error_at(t, 0, 1, NULL, "not valid YAML");
 }
 
 static struct fy_diag *
