@@ -78,8 +78,8 @@ const char *cli_pipeline(const struct cli *c, unsigned at);
 MUSTCHECK bool cli_model(const struct cli *c, const char *path, struct model **out, int *code);
 
 /* json.c: one JSON string, in quotes; bytes that are not UTF-8 become U+FFFD. */
-void json_text(struct buf *b, const char *s);
-void json_text_n(struct buf *b, const char *s, size_t n);
+void cli_json(struct buf *b, const char *s);
+void cli_json_n(struct buf *b, const char *s, size_t n);
 
 /* table.c: cells of a table for people, columns padded to their widest cell. */
 struct grid;

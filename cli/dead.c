@@ -68,7 +68,7 @@ dead_json(const struct pg_result *r, unsigned row, struct buf *out)
 		else if (i == DEAD_POSITION)
 			buf_text(out, pg_text(r, row, i));
 		else
-			json_text(out, pg_text(r, row, i));
+			cli_json(out, pg_text(r, row, i));
 	}
 	buf_byte(out, '}');
 }
@@ -168,7 +168,7 @@ reasons_json(const struct pg_result *r, struct buf *out)
 			if (pg_is_null(r, i, j + 1))
 				buf_text(out, "null");
 			else
-				json_text(out, pg_text(r, i, j + 1));
+				cli_json(out, pg_text(r, i, j + 1));
 		}
 		buf_byte(out, '}');
 	}

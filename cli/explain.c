@@ -238,14 +238,14 @@ value_json(const struct value *v, struct buf *out, struct buf *text)
 	else if (v->type == VALUE_BOOLEAN || v->type == VALUE_INTEGER || v->type == VALUE_JSON)
 		buf_add(out, text->data, text->len);
 	else /* a decimal, too: its digits shall survive the reader */
-		json_text_n(out, (const char *)text->data, text->len);
+		cli_json_n(out, (const char *)text->data, text->len);
 }
 
 static void
 json_member(struct buf *out, const char *name, const struct value *v, struct buf *text)
 {
 	buf_byte(out, ',');
-	json_text(out, name);
+	cli_json(out, name);
 	buf_byte(out, ':');
 	value_json(v, out, text);
 }
@@ -261,14 +261,14 @@ lists_json(const struct explained *x, struct buf *out)
 	for (unsigned i = 0; i < m->parts_n; i++)
 		if (x->missing & (1ull << i)) {
 			buf_text(out, n++ ? "," : "");
-			json_text(out, m->parts[i].name);
+			cli_json(out, m->parts[i].name);
 		}
 	buf_text(out, "],\"sources_seen\":[");
 	n = 0;
 	for (unsigned i = 0; i < m->sources_n; i++)
 		if (seen & (1ull << i)) {
 			buf_text(out, n++ ? "," : "");
-			json_text(out, m->sources[i].name.s);
+			cli_json(out, m->sources[i].name.s);
 		}
 	buf_byte(out, ']');
 }
@@ -282,9 +282,9 @@ explain_json(const struct explained *x, struct buf *out)
 	struct buf text = {0};
 
 	buf_text(out, "{\"process\":");
-	json_text(out, x->id);
+	cli_json(out, x->id);
 	buf_text(out, ",\"pipeline\":");
-	json_text(out, m->pipeline.s);
+	cli_json(out, m->pipeline.s);
 	json_member(out, "status", &v[PROCESS_STATUS], &text);
 	json_member(out, "first_event_at", &v[PROCESS_FIRST_EVENT_AT], &text);
 	json_member(out, "last_event_at", &v[PROCESS_LAST_EVENT_AT], &text);
@@ -298,7 +298,7 @@ explain_json(const struct explained *x, struct buf *out)
 		   (long long)x->kg, (long long)x->epoch, (long long)x->batch);
 	for (unsigned i = 0; i < m->folds_n; i++) {
 		buf_text(out, i ? "," : "");
-		json_text(out, m->folds[i].name.s);
+		cli_json(out, m->folds[i].name.s);
 		buf_byte(out, ':');
 		value_json(&v[PROCESS_FIXED + i], out, &text);
 	}

@@ -61,16 +61,16 @@ help_json(struct buf *b)
 	buf_text(b, "{\"verbs\":[");
 	for (unsigned i = 0; i < verbs_n; i++) {
 		buf_text(b, i ? ",{\"verb\":" : "{\"verb\":");
-		json_text(b, verbs[i].name);
+		cli_json(b, verbs[i].name);
 		buf_text(b, ",\"operands\":");
-		json_text(b, verbs[i].operands);
+		cli_json(b, verbs[i].operands);
 		buf_text(b, ",\"help\":");
-		json_text(b, verbs[i].help);
+		cli_json(b, verbs[i].help);
 		buf_text(b, ",\"options\":[");
 		const struct option_row *o = verbs[i].options;
 		for (unsigned j = 0; o && o[j].name; j++) {
 			buf_text(b, j ? "," : "");
-			json_text(b, o[j].name);
+			cli_json(b, o[j].name);
 		}
 		buf_text(b, "]}");
 	}

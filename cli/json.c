@@ -48,7 +48,7 @@ json_byte(struct buf *b, uint8_t c)
 }
 
 void
-json_text_n(struct buf *b, const char *s, size_t n)
+cli_json_n(struct buf *b, const char *s, size_t n)
 {
 	const uint8_t *p = (const uint8_t *)s;
 
@@ -69,7 +69,7 @@ json_text_n(struct buf *b, const char *s, size_t n)
 }
 
 void
-json_text(struct buf *b, const char *s)
+cli_json(struct buf *b, const char *s)
 {
-	json_text_n(b, s, strlen(s));
+	cli_json_n(b, s, strlen(s));
 }

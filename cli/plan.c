@@ -155,16 +155,16 @@ void
 plan_json(const struct plan *p, const char *outcome, struct buf *out)
 {
 	buf_text(out, "{\"pipeline\":");
-	json_text(out, p->model->pipeline.s);
+	cli_json(out, p->model->pipeline.s);
 	buf_printf(out, ",\"outcome\":\"%s\",\"changes\":%u,\"refused\":%u,\"items\":[", outcome,
 		   p->todo, p->refused);
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct change *c = &p->changes[i];
 		buf_printf(out, "%s{\"mark\":\"%c\",\"what\":", i ? "," : "", c->mark);
-		json_text(out, c->words);
+		cli_json(out, c->words);
 		if (c->sql) {
 			buf_text(out, ",\"sql\":");
-			json_text(out, c->sql);
+			cli_json(out, c->sql);
 		}
 		buf_byte(out, '}');
 	}

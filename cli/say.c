@@ -35,9 +35,9 @@ cli_fail(const struct cli *c, const struct err *e, const char *next, ...)
 	if (!c->json)
 		return e->code;
 	buf_printf(&b, "{\"error\":{\"code\":%d,\"message\":", e->code);
-	json_text(&b, e->text);
+	cli_json(&b, e->text);
 	buf_text(&b, ",\"next\":");
-	json_text(&b, text);
+	cli_json(&b, text);
 	buf_text(&b, "}}\n");
 	struct err ignored; /* the failure itself is what counts */
 	if (!cli_print(&b, &ignored))

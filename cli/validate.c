@@ -16,11 +16,11 @@ static void
 valid_json(const struct model *m, const char *path, const struct conf_report *r, struct buf *out)
 {
 	buf_text(out, "{\"file\":");
-	json_text(out, path);
+	cli_json(out, path);
 	buf_printf(out, ",\"valid\":%s", m ? "true" : "false");
 	if (m) {
 		buf_text(out, ",\"pipeline\":");
-		json_text(out, m->pipeline.s);
+		cli_json(out, m->pipeline.s);
 		buf_printf(out,
 			   ",\"sources\":%u,\"folds\":%u,\"tables\":%u,\"lanes\":%u,\"ingests\":%u",
 			   m->sources_n, m->folds_n, m->tables_n, m->lanes, m->ingests);

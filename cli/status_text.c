@@ -1,0 +1,162 @@
+/* status_text: jansson.h is included here alone among the verbs. */
+#include "status_text.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+/* A scalar member as text, "-" when it is not there. */
+static const char *
+text_of(const json_t *o, const char *name, char *room, size_t n)
+{
+	const json_t *v = json_object_get(o, name);
+
+	if (json_is_string(v))
+		snprintf(room, n, "%s", json_string_value(v));
+	else if (json_is_integer(v))
+		snprintf(room, n, "%lld", (long long)json_integer_value(v));
+	else if (json_is_real(v))
+		snprintf(room, n, "%.1f", json_real_value(v));
+	else if (json_is_boolean(v))
+		snprintf(room, n, "%s", json_is_true(v) ? "yes" : "no");
+	else
+		snprintf(room, n, "-");
+	return *room ? room : "-";
+}
+
+static void
+list_grid(const json_t *root, const char *list, const char *const *names, const char *const *heads,
+	  unsigned n, struct buf *out)
+{
+	const json_t *items = json_object_get(root, list), *item;
+	struct grid *g = grid_new(heads, n);
+	char room[256];
+	size_t i;
+
+	json_array_foreach(items, i, item)
+	{
+		for (unsigned j = 0; j < n; j++)
+			grid_cell(g, "%s", text_of(item, names[j], room, sizeof room));
+	}
+	buf_byte(out, '\n');
+	grid_print(g, "  ", out);
+	grid_free(g);
+}
+
+static void
+duration_text(double s, struct buf *out)
+{
+	long long t = (long long)s;
+
+	if (t >= 86400)
+		buf_printf(out, "%lldd%02lldh", t / 86400, t / 3600 % 24);
+	else if (t >= 3600)
+		buf_printf(out, "%lldh%02lldm", t / 3600, t / 60 % 60);
+	else if (t >= 60)
+		buf_printf(out, "%lldm%02llds", t / 60, t % 60);
+	else
+		buf_printf(out, "%llds", t);
+}
+
+static void
+head_text(const json_t *root, struct buf *out)
+{
+	const json_t *commits = json_object_get(root, "commits");
+	const json_t *processes = json_object_get(root, "processes");
+	bool ready = json_is_true(json_object_get(root, "ready"));
+	bool draining = json_is_true(json_object_get(root, "draining"));
+	char a[256], b[256], c[256];
+
+	buf_printf(out, "%s  %s  up ", text_of(root, "pipeline", a, sizeof a),
+		   draining ? "DRAINING"
+		   : ready  ? "RUNNING"
+			    : "NOT READY");
+	duration_text(json_number_value(json_object_get(root, "uptime_seconds")), out);
+	buf_printf(out, "  generation %s  %s  separation %s\n",
+		   text_of(root, "generation", a, sizeof a), text_of(root, "url", b, sizeof b),
+		   text_of(root, "separation", c, sizeof c));
+	buf_printf(out, "processes: %s opened, %s completed, ",
+		   text_of(processes, "opened", a, sizeof a),
+		   text_of(processes, "completed", b, sizeof b));
+	buf_printf(out, "%s expired, %s in memory\n", text_of(processes, "expired", a, sizeof a),
+		   text_of(processes, "cached", b, sizeof b));
+	buf_printf(out, "commits: %s batches, last at %s, oldest uncommitted event %s s\n",
+		   text_of(commits, "batches", a, sizeof a),
+		   text_of(commits, "last_at", b, sizeof b),
+		   text_of(root, "oldest_uncommitted_seconds", c, sizeof c));
+	buf_printf(out, "clock: %s", text_of(root, "clock", a, sizeof a));
+	if (json_is_string(json_object_get(root, "clock_held_by")))
+		buf_printf(out, ", held back by source %s",
+			   text_of(root, "clock_held_by", a, sizeof a));
+	buf_byte(out, '\n');
+}
+
+static void
+unready_text(const json_t *root, struct buf *out)
+{
+	const json_t *items = json_object_get(root, "unready"), *item;
+	char a[64], b[64], c[300];
+	size_t i;
+
+	json_array_foreach(items, i, item)
+	{
+		buf_printf(
+		    out, "not ready: %s, for %s s: %s\n", text_of(item, "dependency", a, sizeof a),
+		    text_of(item, "seconds", b, sizeof b), text_of(item, "why", c, sizeof c));
+	}
+}
+
+/* The last death of each worker that ever died: what a restart looks like afterwards. */
+static void
+deaths_text(const json_t *root, struct buf *out)
+{
+	const json_t *items = json_object_get(root, "workers"), *item;
+	char a[64], b[64], c[64], d[64], f[64];
+	size_t i;
+
+	json_array_foreach(items, i, item)
+	{
+		const json_t *deaths = json_object_get(item, "deaths");
+		size_t n = json_array_size(deaths);
+		if (!n)
+			continue;
+		const json_t *last = json_array_get(deaths, n - 1);
+		buf_printf(out, "last death of %s %s: %s, ", text_of(item, "role", a, sizeof a),
+			   text_of(item, "index", b, sizeof b), text_of(last, "at", c, sizeof c));
+		buf_printf(out, "code %s, signal %s\n", text_of(last, "code", d, sizeof d),
+			   text_of(last, "signal", f, sizeof f));
+	}
+}
+
+bool
+status_text(const char *json, size_t n, struct buf *out, struct err *e)
+{
+	static const char *const sources[] = {"name", "events",	    "committed", "backlog",
+					      "dead", "duplicates", "errors",	 "time"};
+	static const char *const source_heads[] = {
+	    "source", "read", "committed", "backlog", "dead", "duplicates", "errors", "event time"};
+	static const char *const tables[] = {"name", "rows"};
+	static const char *const table_heads[] = {"table", "rows written"};
+	static const char *const workers[] = {"role",	"index", "pid", "state",
+					      "births", "wait",	 "why"};
+	static const char *const worker_heads[] = {"worker", "#",	  "pid", "state",
+						   "births", "waits for", "why"};
+	json_error_t why;
+	json_t *root = json_loadb(json, n, 0, &why);
+
+	if (!json_is_object(root)) {
+		json_decref(root);
+		return err_set(e, EXIT_BUG, "the answer of the supervisor is no JSON object");
+	}
+	head_text(root, out);
+	unready_text(root, out);
+	deaths_text(root, out);
+	list_grid(root, "sources", sources, source_heads, 8, out);
+	list_grid(root, "tables", tables, table_heads, 2, out);
+	list_grid(root, "workers", workers, worker_heads, 7, out);
+	buf_byte(out, '\n');
+	json_decref(root);
+	return true;
+}
