@@ -44,7 +44,7 @@ class KafkaServer:
         self.settings = dict(settings or {})
         self.port, self.controller_port = free_ports(2)
         self.process = None
-        self._client = None
+        self._client = self._producer = None
 
     @property
     def bootstrap(self):
@@ -91,7 +91,7 @@ class KafkaServer:
     def _end(self, sig):
         if self.process is None:
             return
-        self._client = None
+        self._client = self._producer = None
         self.process.send_signal(sig)
         try:
             self.process.wait(STOP_SECONDS)
@@ -168,7 +168,10 @@ class KafkaServer:
         Events: bytes, or objects to be written as JSON. One key always meets the same partition, so the
         order within a process holds. Returns when the broker has all of them; the count.
         """
-        own = self.producer() if producer is None else producer  # an idle one is false
+        if producer is None:
+            # Kept: a new idempotent one waits about a second before its first message.
+            self._producer = self.producer() if self._producer is None else self._producer
+            producer = self._producer
         n, failures = 0, []
 
         def report(error, _):
@@ -183,9 +186,9 @@ class KafkaServer:
             value = event if isinstance(event, bytes) else json.dumps(event).encode()
             name = _key_of(value, key)
             where = zlib.crc32(name) % count if partition is None else partition
-            self._produce_one(own, topic, value, name, where, more)
+            self._produce_one(producer, topic, value, name, where, more)
             n += 1
-        own.flush(60)
+        producer.flush(60)
         assert not failures, failures[0]
         return n
 
