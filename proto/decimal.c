@@ -6,7 +6,6 @@
 #include <string.h>
 
 enum {
-	DECIMAL_TEXT_MAX = 64,	/* sign, 39 digits of any 128-bit number, point, NUL */
 	EXPONENT_MAX = 1000000, /* larger ones are cut to this: all the same out of range */
 	WIDE_WORDS = 4,
 	DOUBLE_EXACT_BITS = 53,
@@ -260,10 +259,10 @@ decimal_to_integer(const struct value *a, int64_t *out)
 	return true;
 }
 
-static size_t
-decimal_format(const struct value *v, char out[static DECIMAL_TEXT_MAX])
+size_t
+decimal_format(const struct value *v, char out[static VALUE_FORMAT_MAX])
 {
-	char digits[DECIMAL_TEXT_MAX];
+	char digits[VALUE_FORMAT_MAX];
 	uint128 units = magnitude(value_units(v));
 	size_t n = 0, at = 0;
 
@@ -282,18 +281,10 @@ decimal_format(const struct value *v, char out[static DECIMAL_TEXT_MAX])
 	return at;
 }
 
-void
-decimal_print(const struct value *v, struct buf *b)
-{
-	char text[DECIMAL_TEXT_MAX];
-
-	buf_add(b, text, decimal_format(v, text));
-}
-
 double
 decimal_to_double(const struct value *a)
 {
-	char text[DECIMAL_TEXT_MAX];
+	char text[VALUE_FORMAT_MAX];
 	int128 x = value_units(a);
 
 	/* Both exact, so one division rounds once; 10^18 needs 42 bits beside its factors of two.
@@ -425,7 +416,7 @@ decimal_parse(const char *s, size_t n, struct value *out, struct err *e)
 bool
 decimal_from_double(double x, struct value *out)
 {
-	char text[DECIMAL_TEXT_MAX];
+	char text[VALUE_FORMAT_MAX];
 	struct digits d;
 
 	if (!isfinite(x))

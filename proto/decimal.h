@@ -35,6 +35,6 @@ double decimal_to_double(const struct value *a); /* the nearest double */
  * finite. */
 MUSTCHECK bool decimal_from_double(double d, struct value *out);
 
-void decimal_print(const struct value *v, struct buf *b);
+size_t decimal_format(const struct value *v, char out[static VALUE_FORMAT_MAX]); /* adds a NUL */
 
 #endif

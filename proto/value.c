@@ -1,6 +1,5 @@
 #include "value.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +8,6 @@
 #include "log.h"
 
 enum {
-	NUMBER_TEXT_MAX = 32,
 	DOUBLE_DIGITS_MIN = 15, /* significant digits that always survive a double, */
 	DOUBLE_DIGITS_MAX = 17, /* and those that always tell it apart */
 };
@@ -69,98 +67,140 @@ value_compare(const struct value *a, const struct value *b)
 	}
 }
 
-static void
-print_date(int64_t days, struct buf *b)
+/* n digits with leading zeros */
+static char *
+put_digits(char *to, unsigned x, unsigned n)
+{
+	for (unsigned i = n; i; i--) {
+		to[i - 1] = (char)('0' + (int)(x % 10));
+		x /= 10;
+	}
+	return to + n;
+}
+
+/* Years outside 1 to 9999 come only from a peer that is wrong; they are shown modulo 10,000. */
+static char *
+put_date(char *to, int64_t days)
 {
 	int64_t year;
 	unsigned month, day;
 
 	date_to_civil(days, &year, &month, &day);
-	buf_printf(b, "%04" PRId64 "-%02u-%02u", year, month, day);
+	to = put_digits(to, (unsigned)(year < 0 ? -(uint64_t)year % 10000 : (uint64_t)year % 10000),
+			4);
+	*to++ = '-';
+	to = put_digits(to, month, 2);
+	*to++ = '-';
+	return put_digits(to, day, 2);
 }
 
-static void
-print_timestamp(int64_t us, struct buf *b)
+static char *
+put_timestamp(char *to, int64_t us)
 {
-	int64_t seconds = us / US_PER_SECOND;
+	int64_t seconds = us / US_PER_SECOND - (us % US_PER_SECOND < 0);
 	unsigned fraction = (unsigned)((us % US_PER_SECOND + US_PER_SECOND) % US_PER_SECOND);
-
-	if (us < 0 && fraction)
-		seconds--;
 	int64_t days = seconds / SECONDS_PER_DAY - (seconds % SECONDS_PER_DAY < 0);
 	unsigned second = (unsigned)(seconds - days * SECONDS_PER_DAY);
-	print_date(days, b);
-	buf_printf(b, "T%02u:%02u:%02u", second / 3600, second / 60 % 60, second % 60);
+
+	to = put_date(to, days);
+	*to++ = 'T';
+	to = put_digits(to, second / 3600, 2);
+	*to++ = ':';
+	to = put_digits(to, second / 60 % 60, 2);
+	*to++ = ':';
+	to = put_digits(to, second % 60, 2);
 	if (fraction) {
-		buf_printf(b, ".%06u", fraction);
-		while (b->data[b->len - 1] == '0')
-			b->len--;
+		*to++ = '.';
+		to = put_digits(to, fraction, 6);
+		while (to[-1] == '0')
+			to--;
 	}
-	buf_byte(b, 'Z');
+	*to++ = 'Z';
+	return to;
 }
 
 /* The shortest of the usual lengths that reads back as the same number. */
-static void
-print_float(double x, struct buf *b)
+static char *
+put_float(char *to, double x)
 {
-	char text[NUMBER_TEXT_MAX];
+	int n = 0;
 
 	if (x == 0)
 		x = 0; /* no "-0" */
 	for (int digits = DOUBLE_DIGITS_MIN; digits <= DOUBLE_DIGITS_MAX; digits++) {
-		snprintf(text, sizeof text, "%.*g", digits, x);
-		if (strtod(text, NULL) == x)
+		n = snprintf(to, VALUE_FORMAT_MAX, "%.*g", digits, x);
+		if (strtod(to, NULL) == x)
 			break;
 	}
-	buf_text(b, text);
+	return to + n;
 }
 
-static void
-print_integer(int64_t i, struct buf *b)
+static char *
+put_integer(char *to, int64_t i)
 {
-	char digits[NUMBER_TEXT_MAX];
-	size_t at = sizeof digits;
 	uint64_t u = i < 0 ? -(uint64_t)i : (uint64_t)i;
+	unsigned n = 1;
 
-	do {
-		digits[--at] = (char)('0' + (int)(u % 10));
-		u /= 10;
-	} while (u);
 	if (i < 0)
-		digits[--at] = '-';
-	buf_add(b, digits + at, sizeof digits - at);
+		*to++ = '-';
+	for (uint64_t rest = u; rest >= 10; rest /= 10)
+		n++;
+	for (unsigned at = n; at; at--) {
+		to[at - 1] = (char)('0' + (int)(u % 10));
+		u /= 10;
+	}
+	return to + n;
+}
+
+static char *
+put_word(char *to, const char *word)
+{
+	size_t n = strlen(word);
+
+	memcpy(to, word, n);
+	return to + n;
+}
+
+size_t
+value_format(const struct value *v, char out[static VALUE_FORMAT_MAX])
+{
+	char *end = out;
+
+	switch (v->type) {
+	case VALUE_NULL:
+		end = put_word(out, "null");
+		break;
+	case VALUE_BOOLEAN:
+		end = put_word(out, v->boolean ? "true" : "false");
+		break;
+	case VALUE_INTEGER:
+		end = put_integer(out, v->integer);
+		break;
+	case VALUE_DECIMAL:
+		end += decimal_format(v, out);
+		break;
+	case VALUE_FLOAT:
+		end = put_float(out, v->real);
+		break;
+	case VALUE_DATE:
+		end = put_date(out, v->integer);
+		break;
+	case VALUE_TIMESTAMP:
+		end = put_timestamp(out, v->integer);
+		break;
+	default:
+		panic("value_format: not for type %u", v->type);
+	}
+	return (size_t)(end - out);
 }
 
 void
 value_print(const struct value *v, struct buf *b)
 {
-	switch (v->type) {
-	case VALUE_NULL:
-		buf_text(b, "null");
-		break;
-	case VALUE_BOOLEAN:
-		buf_text(b, v->boolean ? "true" : "false");
-		break;
-	case VALUE_INTEGER:
-		print_integer(v->integer, b);
-		break;
-	case VALUE_DECIMAL:
-		decimal_print(v, b);
-		break;
-	case VALUE_FLOAT:
-		print_float(v->real, b);
-		break;
-	case VALUE_DATE:
-		print_date(v->integer, b);
-		break;
-	case VALUE_TIMESTAMP:
-		print_timestamp(v->integer, b);
-		break;
-	case VALUE_TEXT:
-	case VALUE_JSON:
+	if (v->type == VALUE_TEXT || v->type == VALUE_JSON) {
 		buf_add(b, v->text, v->len);
-		break;
-	default:
-		panic("value_print: no type %u", v->type);
+		return;
 	}
+	buf_reserve(b, VALUE_FORMAT_MAX);
+	b->len += value_format(v, (char *)b->data + b->len);
 }

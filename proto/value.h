@@ -35,6 +35,7 @@ enum {
 	DECIMAL_SCALE_MAX = 18,
 	TEXT_BYTES_MAX = 1 << 20, /* longest text or json value of one field */
 	RID_BYTES = 16,
+	VALUE_FORMAT_MAX = 64,   /* longest canonical text of anything but text and json */
 };
 
 typedef __int128 int128;
@@ -117,6 +118,9 @@ int value_compare(const struct value *a, const struct value *b);
  * booleans true and false. Appends to b.
  */
 void value_print(const struct value *v, struct buf *b);
+
+/* The same into a fixed array, for any type but text and json; returns the bytes, no NUL is added. */
+size_t value_format(const struct value *v, char out[static VALUE_FORMAT_MAX]);
 
 /*
  * Decimal from JSON digits: [-]digits[.digits][e[+-]digits]. Exact or an error: more than 38

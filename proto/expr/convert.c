@@ -186,14 +186,12 @@ to_text(const struct value *v, struct expr_run_state *st, struct value *out)
 		*out = value_text(v->text, v->len);
 		return true;
 	}
-	char *p = scratch_take(st, NUMBER_TEXT_MAX);
+	char *p = scratch_take(st, VALUE_FORMAT_MAX);
 	if (!p)
 		return false;
-	/* Room enough for all but texts: the buffer is never moved. */
-	struct buf b = {.data = (uint8_t *)p, .cap = NUMBER_TEXT_MAX};
-	value_print(v, &b);
-	st->used -= NUMBER_TEXT_MAX - b.len;
-	*out = value_text(p, b.len);
+	size_t n = value_format(v, p);
+	st->used -= VALUE_FORMAT_MAX - n;
+	*out = value_text(p, n);
 	return true;
 }
 
