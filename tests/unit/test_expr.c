@@ -78,7 +78,7 @@ static struct {
 static struct value *
 input(const char *name)
 {
-	unsigned slot;
+	unsigned slot = 0;
 	enum value_type type;
 
 	if (!scope_find(NULL, name, strlen(name), &slot, &type))
