@@ -136,12 +136,13 @@ class PostgresServer:
         """As if the machine had lost it: the postmaster and its children at once; recovery at the next start."""
         if self.process is None:
             return
-        for pid in self._children():
+        children = self._children()
+        self._end(signal.SIGKILL)  # first, or it would start others
+        for pid in children:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        self._end(signal.SIGKILL)
 
     def restart(self):
         self.stop()
