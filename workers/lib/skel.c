@@ -365,6 +365,19 @@ channel_read(struct worker *w, struct err *e)
 	return true;
 }
 
+bool
+skel_serve(struct worker *w)
+{
+	struct mono now = mono_now();
+	struct err e = {0};
+
+	if (mono_due(w->skel->stats_due, now))
+		stats_send(w, now);
+	if (!channel_read(w, &e))
+		end_by(w, &e);
+	return !w->skel->gone && !w->ending;
+}
+
 /* ---- birth ---- */
 
 static bool
