@@ -79,7 +79,8 @@ database_queries(struct picture *x, struct pg *pg, struct err *e)
 	return owner_query(
 		   pg,
 		   "SELECT instance, mode, to_char(started_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
-		   " round(extract(epoch FROM clock_timestamp() - heartbeat)::numeric, 1)::text"
+		   " round(extract(epoch FROM clock_timestamp() - heartbeat)::numeric, 1)::text,"
+		   " heartbeat = to_timestamp(0)"
 		   " FROM admin_schema.instance WHERE pipeline = $1::int AND build = $2::smallint",
 		   params, &x->instance, e) &&
 	       owner_query(
@@ -131,7 +132,10 @@ database_text(const struct picture *x, struct buf *out)
 	static const char *const lane_heads[] = {"lane", "epoch", "batch", "key groups"};
 	struct grid *g;
 
-	if (pg_rows(x->instance))
+	if (pg_rows(x->instance) && *pg_text(x->instance, 0, 4) == 't')
+		buf_printf(out, "last held by %s (%s), which ended in order\n",
+			   pg_text(x->instance, 0, 0), pg_text(x->instance, 0, 1));
+	else if (pg_rows(x->instance))
 		buf_printf(out, "held by %s (%s since %s), heartbeat %s s ago\n",
 			   pg_text(x->instance, 0, 0), pg_text(x->instance, 0, 1),
 			   pg_text(x->instance, 0, 2), pg_text(x->instance, 0, 3));
@@ -197,9 +201,11 @@ picture_json(const struct picture *x, struct buf *out)
 		buf_text(out, "{\"name\":");
 		cli_json(out, pg_text(x->instance, 0, 0));
 		buf_printf(out,
-			   ",\"mode\":\"%s\",\"started_at\":\"%s\",\"heartbeat_age_seconds\":%s}",
+			   ",\"mode\":\"%s\",\"started_at\":\"%s\",\"heartbeat_age_seconds\":%s,"
+			   "\"released\":%s}",
 			   pg_text(x->instance, 0, 1), pg_text(x->instance, 0, 2),
-			   pg_text(x->instance, 0, 3));
+			   pg_text(x->instance, 0, 3),
+			   *pg_text(x->instance, 0, 4) == 't' ? "true" : "false");
 	} else {
 		buf_text(out, "null");
 	}
