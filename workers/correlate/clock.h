@@ -15,10 +15,10 @@
 struct clock_partition {
 	int64_t time_us; /* largest covered; CLOCK_UNKNOWN */
 	int16_t source;
-	bool counts;     /* its source has event times */
-	bool heard;      /* a cover has come */
+	bool counts; /* its source has event times */
+	bool heard;  /* a cover has come */
 	bool caught_up, finished;
-	bool gone;       /* read to its end in an earlier run */
+	bool gone; /* read to its end in an earlier run */
 };
 
 struct clock {
@@ -26,7 +26,7 @@ struct clock {
 	uint32_t n, cap;
 	int64_t time_us; /* T; CLOCK_UNKNOWN */
 	struct mono rose;
-	int64_t now_us;  /* the last answer */
+	int64_t now_us;		     /* the last answer */
 	uint32_t behind, unfinished; /* partitions */
 };
 
@@ -40,8 +40,8 @@ uint32_t clock_add(struct clock *c, unsigned source, bool counts);
 void clock_gone(struct clock *c, uint32_t partition);
 
 /* What a cover says of a partition; time_us is CLOCK_UNKNOWN when it has none. */
-void clock_cover(struct clock *c, uint32_t partition, int64_t time_us, bool caught_up, bool finished,
-		 struct mono now);
+void clock_cover(struct clock *c, uint32_t partition, int64_t time_us, bool caught_up,
+		 bool finished, struct mono now);
 
 /* An event of this time is known to have been covered before (found in a stored state). */
 void clock_seen(struct clock *c, int64_t time_us, struct mono now);

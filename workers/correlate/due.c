@@ -15,15 +15,15 @@ due_free(struct due *d)
 }
 
 static void
-place(struct due *d, const struct table *t, uint32_t i, struct due_item item)
+place(struct due *d, const struct entries *t, uint32_t i, struct due_item item)
 {
 	d->items[i] = item;
-	table_at(t, item.entry)->heap_at = i;
+	entries_at(t, item.entry)->heap_at = i;
 }
 
 /* Finds the place of an item that may stand too low or too high at i. */
 static void
-sift(struct due *d, const struct table *t, uint32_t i, struct due_item item)
+sift(struct due *d, const struct entries *t, uint32_t i, struct due_item item)
 {
 	while (i && d->items[(i - 1) / 2].at_us > item.at_us) {
 		place(d, t, i, d->items[(i - 1) / 2]);
@@ -44,18 +44,18 @@ sift(struct due *d, const struct table *t, uint32_t i, struct due_item item)
 }
 
 static void
-take_out(struct due *d, const struct table *t, uint32_t i)
+take_out(struct due *d, const struct entries *t, uint32_t i)
 {
-	table_at(t, d->items[i].entry)->heap_at = ENTRY_NONE;
+	entries_at(t, d->items[i].entry)->heap_at = ENTRY_NONE;
 	struct due_item last = d->items[--d->n];
 	if (i < d->n)
 		sift(d, t, i, last);
 }
 
 void
-due_set(struct due *d, const struct table *t, uint32_t entry, int64_t at_us)
+due_set(struct due *d, const struct entries *t, uint32_t entry, int64_t at_us)
 {
-	uint32_t i = table_at(t, entry)->heap_at;
+	uint32_t i = entries_at(t, entry)->heap_at;
 
 	if (at_us == INT64_MAX) {
 		if (i != ENTRY_NONE)
@@ -75,15 +75,15 @@ due_set(struct due *d, const struct table *t, uint32_t entry, int64_t at_us)
 }
 
 int64_t
-due_at(const struct due *d, const struct table *t, uint32_t entry)
+due_at(const struct due *d, const struct entries *t, uint32_t entry)
 {
-	uint32_t i = table_at(t, entry)->heap_at;
+	uint32_t i = entries_at(t, entry)->heap_at;
 
 	return i == ENTRY_NONE ? INT64_MAX : d->items[i].at_us;
 }
 
 uint32_t
-due_take(struct due *d, const struct table *t, int64_t clock_us)
+due_take(struct due *d, const struct entries *t, int64_t clock_us)
 {
 	if (!d->n || d->items[0].at_us > clock_us)
 		return ENTRY_NONE;

@@ -14,7 +14,7 @@ filter_free(struct filter *f)
 	*f = (struct filter){0};
 }
 
-/* The line from the middle of the key (the table uses its first bytes), the bits from its end. */
+/* The line from the middle of the key (entries.c uses its first bytes), the bits from its end. */
 static size_t
 line_of(const uint8_t key[static STATE_KEY_BYTES])
 {

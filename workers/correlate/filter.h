@@ -5,7 +5,7 @@
 #ifndef WORKERS_CORRELATE_FILTER_H
 #define WORKERS_CORRELATE_FILTER_H
 
-#include "table.h"
+#include "entries.h"
 
 enum {
 	FILTER_BYTES = 8 << 20, /* per shard: about 1 % false positives at 6 million keys */
@@ -15,7 +15,7 @@ enum {
 
 struct filter {
 	uint64_t (*lines)[FILTER_LINE_WORDS]; /* NULL until the first key */
-	uint64_t keys; /* added, repetitions included */
+	uint64_t keys;			      /* added, repetitions included */
 };
 
 void filter_free(struct filter *f);

@@ -9,15 +9,15 @@
 
 #include "err.h"
 #include "mono.h"
-#include "table.h"
+#include "entries.h"
 
 enum {
-	LOOKUP_KEYS_MAX = 1000,    /* keys of one query */
-	LOOKUP_ROWS_MAX = 1000,    /* due processes of one answer */
-	LOOKUP_PAGES = 1024,       /* database pages of one chunk of known keys */
-	LOOKUP_SLOTS = 8,          /* segments of admin_schema.state */
-	LOOKUP_CONNECT_MS = 800,   /* the loop stands still for so long at most */
-	LOOKUP_BACKOFF_MS = 100,   /* first pause between attempts, doubled up to: */
+	LOOKUP_KEYS_MAX = 1000,	 /* keys of one query */
+	LOOKUP_ROWS_MAX = 1000,	 /* due processes of one answer */
+	LOOKUP_PAGES = 1024,	 /* database pages of one chunk of known keys */
+	LOOKUP_SLOTS = 8,	 /* segments of admin_schema.state */
+	LOOKUP_CONNECT_MS = 800, /* the loop stands still for so long at most */
+	LOOKUP_BACKOFF_MS = 100, /* first pause between attempts, doubled up to: */
 	LOOKUP_BACKOFF_MS_MAX = 5000,
 };
 
@@ -33,10 +33,10 @@ struct lookup_query {
 	uint8_t keys[LOOKUP_KEYS_MAX][STATE_KEY_BYTES];
 	unsigned keys_n;
 	uint32_t kg_lo, kg_hi;
-	int64_t from_us, to_us;             /* DUE: after (from_us, from_key), up to to_us */
+	int64_t from_us, to_us; /* DUE: after (from_us, from_key), up to to_us */
 	uint8_t from_key[STATE_KEY_BYTES];
-	unsigned slot;                      /* KNOWN */
-	uint32_t page;                      /* KNOWN: the first of LOOKUP_PAGES */
+	unsigned slot; /* KNOWN */
+	uint32_t page; /* KNOWN: the first of LOOKUP_PAGES */
 };
 
 struct lookup_row {
@@ -66,16 +66,16 @@ bool lookup_idle(const struct lookup *l);
 void lookup_send(struct lookup *l, const struct lookup_query *q);
 
 /*
- * Goes on with what is under way. True: *a is the answer, borrowed until the next call. *lost is set while
- * there is no connection although one is needed, with the reason in *why. *next: when to call again.
+ * Goes on with what is under way. LOOKUP_ANSWER: *a, borrowed until the next call. LOOKUP_BROKEN: a failure
+ * that trying again does not mend (*e). *next: when to call again, besides when the descriptor is ready.
  */
-struct lookup_state {
-	bool waiting; /* for a connection */
-	struct err why;
-	uint64_t lost; /* connections lost so far */
-};
-bool lookup_poll(struct lookup *l, struct mono now, struct lookup_answer *a,
-		 struct lookup_state *state, struct mono *next);
+enum lookup_result { LOOKUP_NOTHING, LOOKUP_ANSWER, LOOKUP_BROKEN };
+enum lookup_result lookup_poll(struct lookup *l, struct mono now, struct lookup_answer *a,
+			       struct mono *next, struct err *e);
+
+/* True while a query waits for a connection; *why is for people. */
+bool lookup_waits(const struct lookup *l, const char **why);
+uint64_t lookup_lost(const struct lookup *l); /* connections lost so far */
 
 /* Fills at most one descriptor to wait for. */
 unsigned lookup_watch(const struct lookup *l, struct pollfd *fds, unsigned max);

@@ -58,6 +58,7 @@ ranges_add(struct ranges *r, const struct partition *p, struct place **out, bool
 	q->is = *p;
 	q->is.label = mem_string_n(p->label, p->label_len);
 	q->number = r->places_n;
+	q->highest = -1;
 	q->next = mem_zero(r->n, sizeof *q->next);
 	if (r->places_n == r->places_cap) {
 		r->places_cap = r->places_cap ? r->places_cap * 2 : PLACES_MIN;
@@ -116,8 +117,12 @@ ranges_cover(struct ranges *r, struct place *p, const struct cover *c, bool *mov
 {
 	if (p->heard && c->from != p->frontier)
 		return err_set(e, EXIT_BUG,
-			       "a gap in partition %u: covered up to %lld, then from %lld", p->is.id,
-			       (long long)p->frontier, (long long)c->from);
+			       "a gap in partition %u: covered up to %lld, then from %lld",
+			       p->is.id, (long long)p->frontier, (long long)c->from);
+	if (c->to <= p->highest)
+		return err_set(e, EXIT_BUG,
+			       "partition %u is covered up to %lld, below a record at %lld",
+			       p->is.id, (long long)c->to, (long long)p->highest);
 	for (uint32_t i = 0; i < r->n; i++) {
 		/* A position of 0 is that of a partition never read: it may begin anywhere. */
 		if (p->next[i] && c->from > p->next[i])

@@ -15,9 +15,10 @@ enum {
 struct place {
 	struct partition is; /* label owned */
 	uint32_t number;     /* from 0, in order of coming: the clock's number too */
-	bool heard;          /* a cover of this generation has come, up to frontier */
+	bool heard;	     /* a cover of this generation has come, up to frontier */
 	int64_t frontier;
-	int64_t *next;       /* one a range; 0: nothing read */
+	int64_t highest; /* largest offset of a record applied; -1: none */
+	int64_t *next;	 /* one a range; 0: nothing read */
 };
 
 struct key_range {

@@ -400,6 +400,12 @@ process_inputs(const struct process_layout *l, const struct process *p, struct e
 		json_tie(l, inputs, i);
 }
 
+enum process_status
+process_status(const struct process *p)
+{
+	return p->status;
+}
+
 int64_t
 process_events(const struct process *p)
 {

@@ -64,6 +64,7 @@ bool process_forgettable(const struct process_layout *l, const struct process *p
 void process_inputs(const struct process_layout *l, const struct process *p,
 		    struct expr_run_state *st, struct value *inputs);
 
+enum process_status process_status(const struct process *p); /* as last judged */
 int64_t process_events(const struct process *p);
 int64_t process_revision(const struct process *p);
 uint64_t process_seen(const struct process *p); /* bit i: an event of source i was folded */

@@ -1,4 +1,4 @@
-#include "table.h"
+#include "entries.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,46 +9,46 @@
 enum { SLOTS_MIN = 1024, CHUNKS_MIN = 16 };
 
 void
-table_init(struct table *t)
+entries_init(struct entries *t)
 {
-	*t = (struct table){.mask = SLOTS_MIN - 1, .free = ENTRY_NONE};
+	*t = (struct entries){.mask = SLOTS_MIN - 1, .free = ENTRY_NONE};
 	t->slots = mem_zero(SLOTS_MIN, sizeof *t->slots);
 }
 
 void
-table_free(struct table *t)
+entries_free(struct entries *t)
 {
 	for (uint32_t i = 0; i < t->chunks_n; i++)
 		free(t->chunks[i]);
 	free(t->chunks);
 	free(t->slots);
-	*t = (struct table){0};
+	*t = (struct entries){0};
 }
 
 /* The slot that holds the key, or the free one at the end of its run. */
 static uint32_t
-slot_of(const struct table *t, const uint8_t key[static STATE_KEY_BYTES])
+slot_of(const struct entries *t, const uint8_t key[static STATE_KEY_BYTES])
 {
-	uint32_t tag = table_tag(key);
+	uint32_t tag = entries_tag(key);
 	uint32_t i = tag & t->mask;
 
 	for (; t->slots[i].at; i = (i + 1) & t->mask)
 		if (t->slots[i].tag == tag &&
-		    !memcmp(table_at(t, t->slots[i].at - 1)->key, key, STATE_KEY_BYTES))
+		    !memcmp(entries_at(t, t->slots[i].at - 1)->key, key, STATE_KEY_BYTES))
 			break;
 	return i;
 }
 
 uint32_t
-table_find(const struct table *t, const uint8_t key[static STATE_KEY_BYTES])
+entries_find(const struct entries *t, const uint8_t key[static STATE_KEY_BYTES])
 {
 	return t->slots[slot_of(t, key)].at - 1; /* a free slot's 0 becomes ENTRY_NONE */
 }
 
 static void
-slots_grow(struct table *t)
+slots_grow(struct entries *t)
 {
-	struct table_slot *old = t->slots;
+	struct entry_slot *old = t->slots;
 	uint32_t n = t->mask + 1;
 
 	check(n <= UINT32_MAX / 2);
@@ -66,7 +66,7 @@ slots_grow(struct table *t)
 }
 
 static void
-chunk_add(struct table *t)
+chunk_add(struct entries *t)
 {
 	uint32_t first = t->chunks_n * ENTRY_CHUNK;
 
@@ -77,13 +77,13 @@ chunk_add(struct table *t)
 	}
 	t->chunks[t->chunks_n++] = mem_zero(ENTRY_CHUNK, sizeof(struct entry));
 	for (uint32_t i = ENTRY_CHUNK; i-- > 0;) {
-		table_at(t, first + i)->heap_at = t->free;
+		entries_at(t, first + i)->heap_at = t->free;
 		t->free = first + i;
 	}
 }
 
 uint32_t
-table_add(struct table *t, const uint8_t key[static STATE_KEY_BYTES])
+entries_add(struct entries *t, const uint8_t key[static STATE_KEY_BYTES])
 {
 	/* At most five eighths full: runs stay short. */
 	if ((uint64_t)(t->n + 1) * 8 > (uint64_t)(t->mask + 1) * 5)
@@ -91,21 +91,21 @@ table_add(struct table *t, const uint8_t key[static STATE_KEY_BYTES])
 	if (t->free == ENTRY_NONE)
 		chunk_add(t);
 	uint32_t at = t->free;
-	struct entry *e = table_at(t, at);
+	struct entry *e = entries_at(t, at);
 	uint32_t i = slot_of(t, key);
 	check(!t->slots[i].at);
 	t->free = e->heap_at;
 	*e = (struct entry){.heap_at = ENTRY_NONE};
 	memcpy(e->key, key, STATE_KEY_BYTES);
-	t->slots[i] = (struct table_slot){table_tag(key), at + 1};
+	t->slots[i] = (struct entry_slot){entries_tag(key), at + 1};
 	t->n++;
 	return at;
 }
 
 void
-table_remove(struct table *t, uint32_t at)
+entries_remove(struct entries *t, uint32_t at)
 {
-	struct entry *e = table_at(t, at);
+	struct entry *e = entries_at(t, at);
 	uint32_t hole = slot_of(t, e->key);
 
 	check(t->slots[hole].at == at + 1 && e->heap_at == ENTRY_NONE);
@@ -117,7 +117,7 @@ table_remove(struct table *t, uint32_t at)
 		t->slots[hole] = t->slots[i];
 		hole = i;
 	}
-	t->slots[hole] = (struct table_slot){0};
+	t->slots[hole] = (struct entry_slot){0};
 	*e = (struct entry){.heap_at = t->free};
 	t->free = at;
 	t->n--;

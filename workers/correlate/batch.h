@@ -1,0 +1,56 @@
+/*
+ * batch: what a shard has folded and not yet sent, and the rules when it closes (DESIGN 4). Only counting
+ * and deciding here; closing itself is close.c.
+ */
+#ifndef WORKERS_CORRELATE_BATCH_H
+#define WORKERS_CORRELATE_BATCH_H
+
+#include "mono.h"
+#include "pile.h"
+#include "wire.h"
+
+enum {
+	BATCHES_UNCOMMITTED_MAX = 2,
+	BATCH_QUIET_MS = 5000, /* only positions moved */
+	BATCH_ROW_BYTES = 512, /* PROC and STATE of one process, until there is an average */
+	BATCH_SHARES = 3,      /* two under way and one open share the credit */
+};
+
+struct batch_rules {
+	uint64_t bytes_max; /* of output */
+	uint64_t input_max; /* of DATA frames */
+	uint32_t rows, rows_behind;
+	int64_t delay_us, delay_behind_us;
+};
+
+struct batch {
+	int64_t n;	    /* its number, from 1 in each epoch */
+	bool open;	    /* something is in it */
+	struct mono opened; /* when the first came */
+	struct mono oldest; /* when the oldest frame in it was received */
+	bool moved;	    /* positions did */
+	uint32_t *changed;  /* entries, each once */
+	uint32_t changed_n, changed_cap;
+	struct pile evt, dead;
+	uint64_t input_bytes;
+	uint64_t row_bytes; /* average of PROC and STATE per process so far */
+	struct end_source sources[SOURCES_MAX];
+};
+
+void batch_rules_set(struct batch_rules *r, const struct limits *limits, unsigned lanes);
+void batch_free(struct batch *b);
+
+/* Marks that something is in it, received at `came`. */
+void batch_open(struct batch *b, struct mono now, struct mono came);
+void batch_changed(struct batch *b, uint32_t entry);
+
+/* After closing: empty, with the next number. */
+void batch_next(struct batch *b);
+
+/* A limit is reached: nothing more may go in. */
+bool batch_full(const struct batch *b, const struct batch_rules *r, bool behind);
+
+/* When it must close; mono_never() while it is empty. */
+struct mono batch_deadline(const struct batch *b, const struct batch_rules *r, bool behind);
+
+#endif
