@@ -151,18 +151,54 @@ missing_text(const struct explained *x, struct buf *out)
 		buf_printf(out, "  %-14s nothing\n", "missing");
 }
 
+/* The largest unit that leaves no rest: 90d, 1h, 1500ms. */
+static void
+duration_print(int64_t us, struct buf *out)
+{
+	static const struct {
+		int64_t us;
+		const char *unit;
+	} units[] = {
+	    {86400000000, "d"}, {3600000000, "h"}, {60000000, "m"}, {1000000, "s"}, {1000, "ms"}};
+	unsigned i = 0;
+
+	while (i < sizeof units / sizeof *units - 1 && us % units[i].us)
+		i++;
+	buf_printf(out, "%lld%s", (long long)(us / units[i].us), units[i].unit);
+}
+
+/* What closes it when nothing more comes. */
+static void
+rules_text(const struct explained *x, struct buf *out)
+{
+	const struct model *m = x->model;
+
+	if (m->deadline_us) {
+		buf_printf(out, "  %-14s ", "deadline");
+		duration_print(m->deadline_us, out);
+		buf_text(out, " after the first event\n");
+	}
+	if (m->quiet_for_us) {
+		buf_printf(out, "  %-14s ", "quiet_for");
+		duration_print(m->quiet_for_us, out);
+		buf_text(out, " after the last event\n");
+	}
+}
+
 static void
 due_text(const struct explained *x, struct buf *out, struct buf *text)
 {
 	const struct value *status = &x->inputs[PROCESS_STATUS];
 	bool open = status->len == 4 && !memcmp(status->text, "open", 4);
 
+	if (open)
+		rules_text(x, out);
 	if (x->due_us == INT64_MAX)
-		buf_printf(out, "  %-14s none: %s\n", open ? "deadline" : "forgotten",
-			   open ? "it stays open until it is complete" : "never");
+		buf_printf(out, "  %-14s never%s\n", open ? "expires" : "forgotten",
+			   open ? ": it stays open until it is complete" : "");
 	else
-		time_line(out, open ? "deadline" : "forgotten", x->due_us,
-			  open ? " in event time; then it is expired"
+		time_line(out, open ? "expires" : "forgotten", x->due_us,
+			  open ? " in event time, unless it is complete by then"
 			       : " in event time; until then late events revise it",
 			  text);
 }

@@ -17,10 +17,10 @@ const struct option_row options_status[] = {
 };
 
 struct picture {
-	const struct model *model; /* NULL: only a URL was given */
-	char url[512];		   /* "": no supervisor was found */
-	bool answered, ready;
-	struct buf live; /* JSON of /status */
+	const struct model *model;   /* NULL: only a URL was given */
+	char url[512];		     /* "": no supervisor was found */
+	bool answered, ready, beats; /* beats: it wrote its heartbeat just now */
+	struct buf live;	     /* JSON of /status */
 	bool database;
 	struct owner_pipeline at;
 	struct pg_result *instance, *sources, *lanes;
@@ -80,7 +80,7 @@ database_queries(struct picture *x, struct pg *pg, struct err *e)
 		   pg,
 		   "SELECT instance, mode, to_char(started_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
 		   " round(extract(epoch FROM clock_timestamp() - heartbeat)::numeric, 1)::text,"
-		   " heartbeat = to_timestamp(0)"
+		   " heartbeat = to_timestamp(0), clock_timestamp() - heartbeat < interval '5 s'"
 		   " FROM admin_schema.instance WHERE pipeline = $1::int AND build = $2::smallint",
 		   params, &x->instance, e) &&
 	       owner_query(
@@ -119,6 +119,8 @@ database_read(const struct cli *c, struct picture *x)
 	x->database = owner_pipeline(pg, x->model, &x->at, &e) && database_queries(x, pg, &e);
 	if (!x->database)
 		cli_say("weir status: %s", e.text);
+	else
+		x->beats = pg_rows(x->instance) && *pg_text(x->instance, 0, 5) == 't';
 	pg_close(pg);
 }
 
@@ -180,8 +182,8 @@ picture_json(const struct picture *x, struct buf *out)
 	static const char *const source_names[] = {"source", "partitions", "done", "dead_letters"};
 	static const char *const lane_names[] = {"lane", "epoch", "batch", "key_groups"};
 
-	buf_printf(out, "{\"running\":%s,\"ready\":%s,\"url\":", x->answered ? "true" : "false",
-		   x->ready ? "true" : "false");
+	buf_printf(out, "{\"running\":%s,\"ready\":%s,\"url\":",
+		   x->answered || x->beats ? "true" : "false", x->ready ? "true" : "false");
 	if (*x->url)
 		cli_json(out, x->url);
 	else
@@ -217,6 +219,21 @@ picture_json(const struct picture *x, struct buf *out)
 }
 
 static int
+outcome_tell(const struct picture *x)
+{
+	if (x->answered)
+		return x->ready ? EXIT_DONE : EXIT_TRY_LATER;
+	if (x->beats) {
+		cli_say("it runs, but its status address is not known here. Next: weir status "
+			"--url URL, with "
+			"the address from its log");
+		return EXIT_DONE;
+	}
+	cli_say("not running%s%s. Next: `weir up`", *x->url ? ": nobody answers at " : "", x->url);
+	return EXIT_NOTHING;
+}
+
+static int
 picture_show(const struct cli *c, const struct picture *x)
 {
 	struct buf out = {0};
@@ -230,13 +247,7 @@ picture_show(const struct cli *c, const struct picture *x)
 		if (x->database)
 			database_text(x, &out);
 	}
-	if (!x->answered)
-		cli_say("not running%s%s. Next: `weir up`", *x->url ? ": nobody answers at " : "",
-			x->url);
-	return cli_finish(c, &out,
-			  !x->answered ? EXIT_NOTHING
-			  : x->ready   ? EXIT_DONE
-				       : EXIT_TRY_LATER);
+	return cli_finish(c, &out, outcome_tell(x));
 }
 
 int
