@@ -101,6 +101,10 @@ ddl_columns(const struct model *m, unsigned table, struct ddl_column *columns)
 					     r->comment ? r->comment : role_sql[r->role].comment,
 					 .volatile_ = r->volatile_,
 					 .key = column_is_key(t, r->role)};
+		if (r->role == ROW_REFERENCE)
+			c->refers = m->tables[t->references[r->of].table].name.s;
+		if (r->role == ROW_COLUMN)
+			c->source = t->columns[r->of].source;
 		column_type(t, r, c->type);
 	}
 	return n;
@@ -191,8 +195,12 @@ ddl_column_comment(const struct ddl_column *c, struct buf *text)
 {
 	if (c->comment)
 		buf_text(text, c->comment);
+	else if (c->refers)
+		buf_printf(text, "Member of %s; -1 unknown, -2 invalid", c->refers);
+	else if (c->source)
+		buf_printf(text, "= %s", c->source);
 	if (c->volatile_)
-		buf_text(text, c->comment ? " [volatile]" : "[volatile]");
+		buf_text(text, text->len ? " [volatile]" : "[volatile]");
 }
 
 void

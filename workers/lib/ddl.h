@@ -38,6 +38,8 @@ struct ddl_column {
 				      zone" */
 	const char *constraint;	   /* "", "NOT NULL", "NOT NULL DEFAULT 0" ... */
 	const char *comment;	   /* or NULL */
+	const char *refers;	   /* a reference: the table it refers to; else NULL */
+	const char *source;	   /* a column's expression as written, or NULL */
 	bool volatile_;		   /* not part of a row's content */
 	bool key;		   /* of the primary key */
 };
