@@ -1,7 +1,7 @@
 /*
  * load: what the files of this role share. One struct load per process, one thread.
  *
- *   main.c       frames in, batches out: the loop
+ *   main.c       frames in, batches out: the loop        setup.c  made and freed
  *   owner.c      what this lane owns: ranges, positions, partitions; the OWN frame
  *   takeover.c   how it comes to own it, and whether it still does
  *   instance.c   the courtesy between supervisors: a row with a heartbeat
@@ -112,6 +112,11 @@ struct load {
 	struct dead_window dead;
 	struct mono waiting_since; /* the server has not answered since; us 0: it has */
 };
+
+/* ---- setup.c ---- */
+struct load *load_new(struct worker *w, char *dsn); /* dsn becomes its own; free: load_free */
+void load_owned(struct load *l);		    /* take-over has committed: batches may come */
+void load_free(struct load *l);
 
 /* Whatever waits long for the server calls this: serves supervisor and heartbeat. */
 bool load_breathe(void *ctx);

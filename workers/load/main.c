@@ -123,16 +123,7 @@ committed_send(struct load *l, const struct batch *b)
 static void
 owned_set(struct load *l)
 {
-	struct batch_setup *s = &l->batches.setup;
-
-	s->m = l->w->model;
-	s->layouts = l->layouts;
-	s->lane = l->w->index;
-	s->pipeline = l->owner.pipeline;
-	s->build = BUILD;
-	s->epoch = l->owner.epoch;
-	memcpy(s->source_ids, l->owner.source_ids, sizeof(s->source_ids));
-	l->owned = true;
+	load_owned(l);
 	log_info("epoch %lld owns key groups %u to %u%s", (long long)l->owner.epoch, l->owner.kg_lo,
 		 l->owner.kg_hi, l->owner.state_empty ? ", no state yet" : "");
 	own_send(l);
@@ -244,13 +235,8 @@ work_turn(struct load *l, struct err *e)
 static bool
 load_open(struct worker *w, struct err *e)
 {
-	struct load *l = mem_zero(1, sizeof(*l));
 	struct buf dsn = {0};
 
-	w->state = l;
-	l->w = w;
-	l->backoff_ms = BACKOFF_MS_MIN;
-	l->dialect = &dialect_postgresql;
 	keyhash_init();
 	if (w->login_fd < 0)
 		return err_set(e, EXIT_CONFIG, "no login file was handed over; run `weir apply`");
@@ -260,23 +246,8 @@ load_open(struct worker *w, struct err *e)
 	}
 	while (dsn.len && (dsn.data[dsn.len - 1] == '\n' || dsn.data[dsn.len - 1] == '\r'))
 		dsn.len--;
-	l->dsn = mem_string_n((const char *)dsn.data, dsn.len);
+	w->state = load_new(w, mem_string_n((const char *)dsn.data, dsn.len));
 	buf_free(&dsn);
-
-	l->layouts = mem_zero(w->model->tables_n + 1, sizeof(*l->layouts));
-	l->sinks = mem_zero(SINK_MAX, sizeof(*l->sinks));
-	for (unsigned t = 0; t < w->model->tables_n; t++) {
-		struct buf sql = {0};
-		if (w->model->tables[t].kind != TABLE_CALENDAR)
-			copy_layout(w->model, t, &l->layouts[t]);
-		if (w->model->tables[t].kind == TABLE_FACT)
-			continue;
-		l->dialect->absent(w->model, t, &sql);
-		buf_byte(&sql, 0);
-		size_t n;
-		l->absent[t] = (char *)buf_take(&sql, &n);
-	}
-	l->dialect->sinks(w->model, l->layouts, l->sinks);
 	return true;
 }
 
@@ -347,24 +318,7 @@ load_watch(struct worker *w, struct pollfd *fds, unsigned max)
 static void
 load_stop(struct worker *w)
 {
-	struct load *l = w->state;
-
-	if (l == NULL)
-		return;
-	pg_close(l->pg);
-	pg_close(l->beat);
-	batches_free(&l->batches);
-	owner_free(&l->owner);
-	buf_free(&l->asks);
-	buf_free(&l->dones);
-	if (l->sinks)
-		sinks_free(l->sinks);
-	for (unsigned t = 0; t < TABLES_MAX; t++)
-		free(l->absent[t]);
-	free(l->sinks);
-	free(l->layouts);
-	free(l->dsn);
-	free(l);
+	load_free(w->state);
 	w->state = NULL;
 }
 
