@@ -192,9 +192,7 @@ plan_show(const struct cli *c, const struct model *m, struct pg *pg)
 	else
 		plan_print(&p, args_flag(&c->args, "sql"), &out);
 	if (p.refused)
-		cli_say(
-		    "%u of these are refused (!); nothing can be applied until they are settled",
-		    p.refused);
+		cli_say("%u refused (!); nothing can be applied until that is settled", p.refused);
 	else if (p.todo)
 		cli_say("%u change%s; `weir apply %s` makes %s", p.todo, p.todo == 1 ? "" : "s",
 			m->path, p.todo == 1 ? "it" : "them");

@@ -28,6 +28,14 @@ struct picture {
 
 /* ---- the supervisor ---- */
 
+/* Another warehouse may have a pipeline of the same name: the database knows who holds this one. */
+static bool
+note_ours(const struct picture *x, const struct rundir_note *n)
+{
+	return !strcmp(n->pipeline, x->model->pipeline.s) &&
+	       (!x->beats || !strcmp(n->instance, pg_text(x->instance, 0, 0)));
+}
+
 /* --url, else a supervisor of this machine, else the address that the pipeline file fixes. */
 static void
 url_find(const struct cli *c, struct picture *x)
@@ -41,7 +49,7 @@ url_find(const struct cli *c, struct picture *x)
 	}
 	unsigned n = rundir_find(notes, RUNDIR_FOUND_MAX);
 	for (unsigned i = 0; i < n && !*x->url; i++)
-		if (!strcmp(notes[i].pipeline, x->model->pipeline.s))
+		if (note_ours(x, &notes[i]))
 			snprintf(x->url, sizeof x->url, "%s", notes[i].url);
 	const char *listen = x->model->listen;
 	const char *port = listen ? strrchr(listen, ':') : NULL;
@@ -262,10 +270,10 @@ status_run(struct cli *c)
 	if (!(alone && args_value(&c->args, "url")) && !cli_model(c, cli_pipeline(c, 0), &m, &code))
 		return code;
 	x.model = m;
-	url_find(c, &x);
-	live_read(&x, args_value(&c->args, "url") != NULL);
 	if (!alone)
 		database_read(c, &x);
+	url_find(c, &x);
+	live_read(&x, args_value(&c->args, "url") != NULL);
 	code = picture_show(c, &x);
 	pg_result_free(x.instance);
 	pg_result_free(x.sources);
