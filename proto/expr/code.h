@@ -85,11 +85,11 @@ struct expr {
 };
 
 /* What OP_CAST does, also at compile time; false: no such value (overflow, malformed). `text` needs st. */
-MUSTCHECK bool convert(const struct value *v, enum value_type to, const struct zone *zone,
-		       struct expr_run_state *st, struct value *out);
+MUSTCHECK bool expr_convert(const struct value *v, enum value_type to, const struct zone *zone,
+			    struct expr_run_state *st, struct value *out);
 
 /* Whether cast(x as type) exists. */
-bool convert_exists(enum value_type from, enum value_type to);
+bool expr_convert_exists(enum value_type from, enum value_type to);
 
 /* Room for a text of n bytes in the scratch; NULL when it is full. st->stack was prepared. */
 char *scratch_take(struct expr_run_state *st, size_t n);

@@ -14,7 +14,7 @@ enum { NUMBER_TEXT_MAX = 128 };
 #define US_PER_DAY INT64_C(86400000000)
 
 bool
-convert_exists(enum value_type from, enum value_type to)
+expr_convert_exists(enum value_type from, enum value_type to)
 {
 	static const unsigned to_from[VALUE_TYPE_MAX] = {
 	    [VALUE_BOOLEAN] = 1u << VALUE_TEXT | 1u << VALUE_INTEGER,
@@ -196,8 +196,8 @@ to_text(const struct value *v, struct expr_run_state *st, struct value *out)
 }
 
 bool
-convert(const struct value *v, enum value_type to, const struct zone *zone,
-	struct expr_run_state *st, struct value *out)
+expr_convert(const struct value *v, enum value_type to, const struct zone *zone,
+	     struct expr_run_state *st, struct value *out)
 {
 	if (v->type == to) {
 		*out = *v;

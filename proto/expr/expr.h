@@ -20,10 +20,10 @@
 #include "../value.h"
 
 enum {
-	EXPR_TEXT_MAX = 16384,  /* bytes of source */
-	EXPR_DEPTH_MAX = 64,    /* nesting; deeper is an error, never a stack overflow */
-	EXPR_CODE_MAX = 4096,   /* instructions */
-	EXPR_INPUTS_MAX = 1024, /* slots of a scope */
+	EXPR_TEXT_MAX = 16384,	    /* bytes of source */
+	EXPR_DEPTH_MAX = 64,	    /* nesting; deeper is an error, never a stack overflow */
+	EXPR_CODE_MAX = 4096,	    /* instructions */
+	EXPR_INPUTS_MAX = 1024,	    /* slots of a scope */
 	EXPR_SCRATCH_BYTES = 65536, /* text made by one run; more gives NULL, counted */
 };
 
@@ -42,8 +42,8 @@ struct expr_scope {
 };
 
 struct expr_error {
-	size_t at;     /* byte offset into the source, for the caret */
-	size_t len;    /* bytes the caret underlines, at least 1 */
+	size_t at;	/* byte offset into the source, for the caret */
+	size_t len;	/* bytes the caret underlines, at least 1 */
 	char text[256]; /* what is wrong; with the nearest known name where there is one */
 };
 
@@ -53,8 +53,8 @@ struct expr_error {
  * The caller frees with expr_free. The zone must outlive the expression.
  */
 MUSTCHECK bool expr_compile(const char *source, size_t n, const struct expr_scope *scope,
-    enum value_type want, struct expr **out, struct expr_error *e);
-void expr_free(struct expr *x); /* NULL is fine */
+			    enum value_type want, struct expr **out, struct expr_error *e);
+void expr_free(struct expr *x);			 /* NULL is fine */
 enum value_type expr_type(const struct expr *x); /* VALUE_NULL for the bare literal null */
 
 /* Calls visit for each input slot that the expression reads, once per slot. */
@@ -75,7 +75,7 @@ struct expr_run_state { /* one per thread; zero-initialise, expr_run_free at the
 
 /* Texts in *out live in the scratch until expr_run_reset. inputs[slot] must have the scope's type or be null. */
 void expr_run(const struct expr *x, const struct value *inputs, struct expr_run_state *st,
-    struct value *out);
+	      struct value *out);
 void expr_run_reset(struct expr_run_state *st);
 void expr_run_free(struct expr_run_state *st);
 

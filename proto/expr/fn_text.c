@@ -308,7 +308,7 @@ fn_concat(struct call *c)
 	for (unsigned i = 0; i < c->n; i++) {
 		parts[i] = value_text(NULL, 0);
 		if (c->arg[i]->type != VALUE_NULL &&
-		    !convert(c->arg[i], VALUE_TEXT, c->zone, c->st, &parts[i]))
+		    !expr_convert(c->arg[i], VALUE_TEXT, c->zone, c->st, &parts[i]))
 			return false;
 		total += parts[i].len;
 	}

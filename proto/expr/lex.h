@@ -19,7 +19,8 @@ enum token_kind {
 /* One list for the enum and the table. */
 #define KEYWORDS(X)                                                                                \
 	X(AND, "and")                                                                              \
-	X(OR, "or") X(NOT, "not") X(IN, "in") X(BETWEEN, "between") X(IS, "is") X(NULL, "null")    \
+	X(OR, "or")                                                                                \
+	X(NOT, "not") X(IN, "in") X(BETWEEN, "between") X(IS, "is") X(NULL, "null")                \
 	    X(TRUE, "true") X(FALSE, "false") X(LIKE, "like") X(CASE, "case") X(WHEN, "when")      \
 		X(THEN, "then") X(ELSE, "else") X(END, "end") X(CAST, "cast") X(AS, "as")
 

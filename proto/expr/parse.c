@@ -209,7 +209,7 @@ parse_cast(struct builder *b, struct operand *out)
 		return expr_fail(b->error, t.from, t.to,
 				 "not a type; there are boolean, integer, decimal, float, date, "
 				 "timestamp, text");
-	if (!convert_exists(out->type, to))
+	if (!expr_convert_exists(out->type, to))
 		return expr_fail(b->error, out->from, out->to, "%s cannot be cast to %s",
 				 type_words(out->type), type_words(to));
 	if (!parse_token(b))

@@ -394,7 +394,7 @@ run_cast(struct machine *m, const struct code *c)
 
 	if (is_null(a))
 		put(m, c, value_null());
-	else if (convert(a, (enum value_type)c->aux, m->x->zone, m->st, &r))
+	else if (expr_convert(a, (enum value_type)c->aux, m->x->zone, m->st, &r))
 		put(m, c, r);
 	else
 		put_nothing(m, c);

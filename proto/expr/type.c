@@ -82,7 +82,7 @@ type_convert(struct builder *b, struct operand *o, enum value_type to)
 	if (o->type == to || o->type == VALUE_NULL || to == VALUE_NULL)
 		return true;
 	if (constant) {
-		if (!convert(constant, to, b->scope->zone, NULL, &v))
+		if (!expr_convert(constant, to, b->scope->zone, NULL, &v))
 			return expr_fail(b->error, o->from, o->to, "not a %s", type_words(to));
 		return build_const(b, v, o->from, o->to, o);
 	}
