@@ -89,7 +89,7 @@ row_refuse(struct commit *c, unsigned table, const struct rows *rows, size_t at)
 
 	copy_next(&rows->bytes, &at, fields, ROW_COLUMNS_MAX);
 	bisect_note(c, table, fields, c->e->text);
-	log_warn("a row was refused: %s", c->e->text);
+	log_warn("a row of %s was refused: %s", c->l->sinks[table].name, c->e->text);
 }
 
 /*

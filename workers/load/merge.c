@@ -108,7 +108,7 @@ merge_each(struct commit *c, struct each *x)
 	for (unsigned i = 0; i < head + steps; i++)
 		pg_result_free(r[i]);
 	free(r);
-	return good || err_context(c->e, "rows of %s", k->name);
+	return good;
 }
 
 /* ---- many rows: COPY, then the steps over the stage ---- */
@@ -160,7 +160,7 @@ merge_sink(struct commit *c, unsigned sink, const struct rows *rows)
 		return true;
 	if (rows->n <= EACH_ROWS_MAX) {
 		struct each all = {.sink = sink, .rows = rows, .n = rows->n};
-		return merge_each(c, &all);
+		return merge_each(c, &all) || err_context(c->e, "rows of %s", k->name);
 	}
 	if (!copy_rows(c, k, rows))
 		return err_context(c->e, "COPY into %s", k->name);

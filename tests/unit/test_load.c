@@ -1,0 +1,893 @@
+/*
+ * Load against a private PostgreSQL: take-over, fence, merges, refused rows, doubtful commits. Starts itself again
+ * under tests/e2e/postgres_server.py, which owns the cluster; without PostgreSQL every test is skipped, loudly.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "conf.h"
+#include "ddl.h"
+#include "keyhash.h"
+#include "load/load.h"
+#include "log.h"
+#include "mem.h"
+#include "sql/migrations.h"
+
+static const char pipeline_text[] =
+    "pipeline: shop\n"
+    "lanes: 1\n"
+    "correlate:\n"
+    "  by: order_id\n"
+    "  folds:\n"
+    "    total: { sum: order.price }\n"
+    "    product: { first: order.product }\n"
+    "  complete:\n"
+    "    paid: \"total > 0\"\n"
+    "    product: \"product is not null\"\n"
+    "sources:\n"
+    "  order:\n"
+    "    file: { path: \"/nowhere/order*.ndjson\" }\n"
+    "    format: json\n"
+    "    time: at\n"
+    "    fields: { order_id: text, product: text, price: decimal, at: timestamp }\n"
+    "  product:\n"
+    "    file: { path: \"/nowhere/product*.ndjson\" }\n"
+    "    format: json\n"
+    "    time: at\n"
+    "    reference: product\n"
+    "    fields: { product: text, title: text, at: timestamp }\n"
+    "warehouse:\n"
+    "  postgresql: { dsn: \"postgresql:///none\", logins: \"/nowhere\" }\n"
+    "tables:\n"
+    "  dim_product:\n"
+    "    kind: dimension\n"
+    "    key: product\n"
+    "    from: product\n"
+    "    columns: { title: title }\n"
+    "  fact_order:\n"
+    "    kind: fact\n"
+    "    grain: process\n"
+    "    key: order_id\n"
+    "    columns: { total: total }\n"
+    "    references: { dim_product: product }\n"
+    "  fact_event:\n"
+    "    kind: fact\n"
+    "    grain: order\n"
+    "    key: order_id\n"
+    "    columns: { price: price }\n"
+    "    references: { dim_product: product }\n";
+
+enum {
+	DIM_PRODUCT,
+	FACT_ORDER,
+	FACT_EVENT,
+};
+
+static struct {
+	struct model *m;
+	struct metric_page *page;
+	const char *dsn, *superuser_dsn;
+	struct pg *eye; /* looks at what is there */
+	struct worker workers[2];
+	struct load *loads[2];
+	int64_t batch;
+} t;
+
+bool
+load_breathe(void *ctx)
+{
+	(void)ctx;
+	return true;
+}
+
+/* ---- looking ---- */
+
+static void
+run(const char *sql)
+{
+	struct err e = {0};
+
+	if (!pg_exec(t.eye, sql, NULL, &e))
+		fail_msg("%s: %s", sql, e.text);
+}
+
+static int64_t
+number(const char *sql)
+{
+	struct err e = {0};
+	struct pg_result *r = NULL;
+
+	if (!pg_exec(t.eye, sql, &r, &e))
+		fail_msg("%s: %s", sql, e.text);
+	int64_t n = pg_int(r, 0, 0);
+	pg_result_free(r);
+	return n;
+}
+
+static void
+text_is(const char *sql, const char *expected)
+{
+	struct err e = {0};
+	struct pg_result *r = NULL;
+
+	if (!pg_exec(t.eye, sql, &r, &e))
+		fail_msg("%s: %s", sql, e.text);
+	assert_int_equal(pg_rows(r), 1);
+	assert_string_equal(pg_text(r, 0, 0), expected);
+	pg_result_free(r);
+}
+
+/* ---- making ---- */
+
+static void
+warehouse_make(void)
+{
+	struct err e = {0};
+	struct buf sql = {0};
+
+	run("DROP SCHEMA IF EXISTS admin_schema, analytical_schema CASCADE");
+	run("CREATE SCHEMA analytical_schema");
+	for (unsigned i = 0; i < migrations_n; i++)
+		if (!pg_script(t.eye, migrations[i].text, &e))
+			fail_msg("migration %u: %s", migrations[i].number, e.text);
+	for (unsigned i = 0; i < t.m->tables_n; i++)
+		ddl_script(t.m, i, &sql);
+	if (!pg_script(t.eye, buf_cstr(&sql), &e))
+		fail_msg("%s", e.text);
+	buf_free(&sql);
+	run("INSERT INTO admin_schema.pipeline (id, name, g, hash_key)"
+	    " VALUES (1, 'shop', 128, '\\x000102030405060708090a0b0c0d0e0f')");
+}
+
+static struct load *
+loader(int i, const char *instance)
+{
+	struct worker *w = &t.workers[i];
+
+	memset(w, 0, sizeof(*w));
+	w->model = t.m;
+	w->page = t.page;
+	w->count[ROLE_INGEST] = 1;
+	snprintf(w->instance, sizeof(w->instance), "%s", instance);
+	t.loads[i] = load_new(w, mem_string(t.dsn));
+	return t.loads[i];
+}
+
+static void
+connected(struct load *l)
+{
+	struct err e = {0};
+
+	if (!load_connect(l, &e))
+		fail_msg("%s", e.text);
+}
+
+static struct load *
+owner_make(int i, const char *instance)
+{
+	struct load *l = loader(i, instance);
+	struct err e = {0};
+
+	connected(l);
+	if (!takeover(l, &e))
+		fail_msg("%s", e.text);
+	load_owned(l);
+	t.batch = 0;
+	return l;
+}
+
+static int
+setup(void **state)
+{
+	(void)state;
+	if (t.eye == NULL)
+		return 0;
+	warehouse_make();
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		load_free(t.loads[i]);
+		t.loads[i] = NULL;
+	}
+	return 0;
+}
+
+static void
+needs_postgres(void)
+{
+	if (t.eye == NULL)
+		skip();
+}
+
+/* ---- frames ---- */
+
+static struct {
+	struct buf bodies[TABLES_MAX + 2];
+	uint32_t counts[TABLES_MAX + 2];
+	struct position positions[8];
+	uint32_t positions_n;
+	uint64_t events;
+} x;
+
+static void
+feed(struct load *l, enum frame_type type, uint32_t count, struct buf *body)
+{
+	struct err e = {0};
+
+	if (!batches_frame(&l->batches, type, false, count, body->data, body->len, &e))
+		fail_msg("%s: %s", frame_name(type), e.text);
+	buf_clear(body);
+}
+
+static void
+begin(struct load *l)
+{
+	struct buf b = {0};
+	struct begin begin = {.shard = 0, .epoch = l->owner.epoch, .n = ++t.batch};
+
+	memset(x.counts, 0, sizeof(x.counts));
+	x.positions_n = 0;
+	x.events = 1000000; /* so that no limit of dead letters is met by chance */
+	wire_begin_write(&b, &begin);
+	feed(l, FRAME_BEGIN, 1, &b);
+	buf_free(&b);
+}
+
+static void
+row_add(unsigned table, struct value *values, unsigned n, uint64_t missing, unsigned rid)
+{
+	struct row row = {.values = values, .values_n = n, .missing = missing};
+
+	if (x.bodies[table].len == 0)
+		wire_table_write(&x.bodies[table], table);
+	row.rid[15] = (uint8_t)rid;
+	row.rid[14] = (uint8_t)(rid >> 8);
+	wire_row_write(&x.bodies[table], &row);
+	x.counts[table]++;
+}
+
+static int64_t
+product_key(const char *product)
+{
+	static const uint8_t key[HASH_KEY_BYTES] = {0, 1, 2,  3,  4,  5,  6,  7,
+						    8, 9, 10, 11, 12, 13, 14, 15};
+	return keyhash_surrogate(key, product, strlen(product));
+}
+
+static void
+member(const char *product, const char *title, int64_t version, unsigned rid)
+{
+	struct value v[] = {
+	    value_integer(product_key(product)), value_text(product, strlen(product)),
+	    title ? value_text(title, strlen(title)) : value_null(), value_boolean(title == NULL),
+	    title ? value_timestamp(version) : value_null()};
+
+	row_add(DIM_PRODUCT, v, 5, 0, rid);
+}
+
+static void
+order(const char *id, int64_t cents, int64_t product, int64_t revision)
+{
+	struct value v[] = {value_text(id, strlen(id)), value_decimal(cents, 2),
+			    value_integer(product),	value_text("open", 4),
+			    value_timestamp(0),		value_null(),
+			    value_integer(revision),	value_integer(revision)};
+
+	row_add(FACT_ORDER, v, 8, 2, 0);
+}
+
+static void
+event(unsigned rid, int128 units, unsigned scale, int64_t product)
+{
+	struct value v[] = {value_text("o", 1), value_timestamp(1000000),
+			    value_decimal(units, scale), value_integer(product)};
+
+	row_add(FACT_EVENT, v, 4, 0, rid);
+}
+
+static void
+position(uint32_t partition, int64_t next)
+{
+	x.positions[x.positions_n++] = (struct position){.partition = partition, .next = next};
+}
+
+static void
+state_add(uint8_t key)
+{
+	struct state_row s = {.key = {key},
+			      .kg = 7,
+			      .has_check_at = key % 2,
+			      .check_at_us = 5,
+			      .body = (const uint8_t *)"body",
+			      .body_len = 4};
+
+	wire_state_write(&x.bodies[TABLES_MAX], &s);
+	x.counts[TABLES_MAX]++;
+}
+
+static void
+dead_add(uint8_t rid)
+{
+	struct dead d = {.rid = {0, rid},
+			 .source = 0,
+			 .partition = 1,
+			 .offset = rid,
+			 .stage = "ingest",
+			 .stage_len = 6,
+			 .reason = "no",
+			 .reason_len = 2};
+
+	wire_dead_write(&x.bodies[TABLES_MAX + 1], &d);
+	x.counts[TABLES_MAX + 1]++;
+}
+
+static void
+end(struct load *l)
+{
+	struct end_range range = {
+	    .kg_lo = 0, .kg_hi = 127, .positions = x.positions, .positions_n = x.positions_n};
+	struct end e = {.n = t.batch,
+			.ranges = &range,
+			.ranges_n = 1,
+			.state = x.counts[TABLES_MAX],
+			.dead = x.counts[TABLES_MAX + 1],
+			.tables_n = t.m->tables_n,
+			.sources_n = t.m->sources_n};
+	struct buf b = {0};
+
+	for (unsigned i = 0; i < TABLES_MAX; i++)
+		e.rows[i] = x.counts[i];
+	e.sources[0].events = x.events;
+	for (unsigned i = 0; i < TABLES_MAX; i++)
+		if (x.counts[i])
+			feed(l, FRAME_ROWS, x.counts[i], &x.bodies[i]);
+	if (x.counts[TABLES_MAX])
+		feed(l, FRAME_STATE, x.counts[TABLES_MAX], &x.bodies[TABLES_MAX]);
+	if (x.counts[TABLES_MAX + 1])
+		feed(l, FRAME_DEAD, x.counts[TABLES_MAX + 1], &x.bodies[TABLES_MAX + 1]);
+	wire_end_write(&b, &e);
+	feed(l, FRAME_END, 1, &b);
+	buf_free(&b);
+}
+
+static void
+commit_is(struct load *l, enum commit_outcome expected, struct err *e)
+{
+	enum commit_outcome got = commit_batch(l, batches_ready(&l->batches), e);
+
+	if (got != expected)
+		fail_msg("outcome %d, not %d: %s", got, expected, e->text);
+	if (got == COMMIT_DONE) {
+		l->owner.batch = t.batch;
+		batches_drop(&l->batches);
+	}
+}
+
+static void
+commit(struct load *l)
+{
+	struct err e = {0};
+
+	end(l);
+	commit_is(l, COMMIT_DONE, &e);
+}
+
+/* ---- tests ---- */
+
+static void
+test_a_batch_is_all_there(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "a");
+	assert_true(l->owner.state_empty);
+	assert_int_equal(l->owner.ranges_n, 1);
+	run("INSERT INTO admin_schema.partition (pipeline, id, source, label, digest, kind)"
+	    " SELECT 1, 1, id, 'f', sha256('f'), 'durable' FROM admin_schema.source WHERE name = "
+	    "'order'");
+	struct known k = {.source = 0, .label = (char[]){"f"}, .label_len = 1};
+	owner_partition(&l->owner, 1, &k);
+	begin(l);
+	member("pen", NULL, 0, 0);
+	order("o1", 1234, product_key("pen"), 1);
+	order("o2", -5, -1, 1);
+	event(1, 1234, 2, product_key("pen"));
+	state_add(1);
+	state_add(2);
+	dead_add(9);
+	position(1, 17);
+	commit(l);
+	text_is("SELECT string_agg(order_id || ' ' || total || ' ' || status || ' ' || "
+		"missing::text || ' ' ||"
+		" batch, ', ' ORDER BY order_id) FROM analytical_schema.fact_order",
+		"o1 12.34 open {product} 1, o2 -0.05 open {product} 1");
+	text_is(
+	    "SELECT product || inferred FROM analytical_schema.dim_product WHERE product_key > 0",
+	    "pentrue");
+	text_is("SELECT rid || ' ' || price || ' ' || event_at FROM analytical_schema.fact_event",
+		"00000000-0000-0000-0000-000000000001 12.34 1970-01-01 00:00:01+00");
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.state_0 WHERE epoch ="
+				" (SELECT max(epoch) FROM admin_schema.shard) AND batch = 1"),
+			 2);
+	assert_int_equal(number("SELECT count(check_at) FROM admin_schema.state"), 1);
+	assert_int_equal(number("SELECT position FROM admin_schema.dead_letter"), 9);
+	text_is("SELECT partition::text || next::text FROM admin_schema.key_range", "{1}{17}");
+	assert_int_equal(number("SELECT batch FROM admin_schema.shard"), 1);
+}
+
+/* The few-rows way and the COPY way write the same. */
+static void
+many_orders(struct load *l, unsigned n, int64_t revision)
+{
+	char id[16];
+
+	begin(l);
+	member("pen", NULL, 0, 0);
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), "o%05u", i);
+		order(id, i, product_key("pen"), revision);
+		event(i + 1, i, 2, product_key("pen"));
+		state_add((uint8_t)i);
+	}
+	commit(l);
+}
+
+static void
+test_many_rows_equal_few(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "a");
+	uint64_t stale = metric_get(t.page, METRIC_STALE_ROWS);
+	many_orders(l, 30, 2);
+	many_orders(l, 3000, 3);
+	many_orders(l, 3000, 3); /* the same revision: nothing is newer */
+	many_orders(l, 20, 1);
+	assert_int_equal(metric_get(t.page, METRIC_STALE_ROWS) - stale, 3020);
+	assert_int_equal(
+	    number("SELECT count(*) FROM analytical_schema.fact_order WHERE revision = 3"
+		   " AND batch = 2 AND total = substr(order_id, 2)::numeric / 100"),
+	    3000);
+	assert_int_equal(number("SELECT count(*) FROM analytical_schema.fact_event"), 6050);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.state"), 6050);
+}
+
+static void
+test_dimension_versions(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "a");
+	static const char title[] =
+	    "SELECT title || inferred || batch FROM analytical_schema.dim_product"
+	    " WHERE product = 'pen'";
+	begin(l);
+	member("pen", NULL, 0, 0);
+	commit(l);
+	begin(l);
+	member("pen", "Old pen", 100, 1);
+	commit(l);
+	text_is(title, "Old penfalse2");
+	begin(l);
+	member("pen", "New pen", 300, 3);
+	member("pen", "Middle pen", 200, 2);
+	member("pen", NULL, 0, 0);
+	commit(l);
+	text_is(title, "New penfalse3");
+	begin(l);
+	member("pen", "Older pen", 50, 9);
+	member("ink", "Ink", 50, 9);
+	commit(l);
+	text_is(title, "New penfalse3");
+	/* The same time: the greater rid wins; and through the stage as well. */
+	begin(l);
+	for (unsigned i = 0; i < 200; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "p%u", i % 50);
+		member(name,
+		       i < 50	 ? "first"
+		       : i < 100 ? "last"
+		       : i < 150 ? NULL
+				 : "middle",
+		       300,
+		       i < 50	 ? 1
+		       : i < 100 ? 7
+				 : 4);
+		member("pen", "Last pen", 300, 4);
+	}
+	commit(l);
+	text_is(title, "Last penfalse5");
+	assert_int_equal(
+	    number("SELECT count(*) FROM analytical_schema.dim_product WHERE title = 'last'"
+		   " AND NOT inferred AND product LIKE 'p%'"),
+	    50);
+}
+
+static void
+test_a_collision_is_a_dead_letter(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "a");
+	struct value v[] = {value_integer(product_key("pen")), value_text("other", 5), value_null(),
+			    value_boolean(true), value_null()};
+	begin(l);
+	member("pen", NULL, 0, 0);
+	row_add(DIM_PRODUCT, v, 5, 0, 0);
+	commit(l);
+	begin(l);
+	for (int i = 0; i < 60; i++)
+		row_add(DIM_PRODUCT, v, 5, 0, 0);
+	commit(l);
+	text_is("SELECT product FROM analytical_schema.dim_product WHERE product_key > 0", "pen");
+	text_is("SELECT stage || ': ' || reason FROM admin_schema.dead_letter",
+		"load: dim_product: another natural key has the same surrogate key");
+}
+
+static void
+test_refused_rows_are_found(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "a");
+	run("ALTER TABLE analytical_schema.fact_event ADD CONSTRAINT no_13 CHECK (price <> 13)");
+	run("ALTER TABLE analytical_schema.fact_order ALTER total TYPE numeric(5,2)");
+	for (unsigned round = 0; round < 2; round++) {
+		unsigned n = round ? 2000 : 15;
+		char id[16];
+		begin(l);
+		for (unsigned i = 0; i < n; i++) {
+			snprintf(id, sizeof(id), "r%u-%u", round, i);
+			order(id, i % 500 == 7 ? 100000000 : i, -1, 1);
+			event(1 + round * 5000 + i, i % 300 == 13 ? 13 : i + 100, 0, -1);
+			state_add((uint8_t)i);
+		}
+		commit(l);
+	}
+	assert_int_equal(number("SELECT count(*) FROM analytical_schema.fact_order"), 2015 - 1 - 4);
+	assert_int_equal(number("SELECT count(*) FROM analytical_schema.fact_event"), 2015 - 1 - 7);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.state"), 2015);
+	assert_int_equal(
+	    number("SELECT count(*) FROM admin_schema.dead_letter WHERE stage = 'load'"), 13);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.dead_letter WHERE source ="
+				" (SELECT id FROM admin_schema.source WHERE name = 'order')"),
+			 8);
+	assert_int_equal(
+	    number("SELECT count(*) FROM admin_schema.dead_letter WHERE reason LIKE"
+		   " 'fact_event: check constraint violated, table fact_event, constraint no_13%'"),
+	    8);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.dead_letter WHERE reason LIKE"
+				" '%number out of range%'"),
+			 5);
+}
+
+static void
+test_references_are_checked_as_sets(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "a");
+	assert_true(l->set_checks);
+	for (unsigned n = 10; n <= 1000; n *= 100) {
+		begin(l);
+		member("pen", NULL, 0, 0);
+		for (unsigned i = 0; i < n; i++)
+			event(i + 1, 1, 0, i == 3 ? 4711 : product_key("pen"));
+		commit(l);
+	}
+	assert_int_equal(number("SELECT count(*) FROM analytical_schema.fact_event"), 1010 - 2);
+	text_is("SELECT reason FROM admin_schema.dead_letter",
+		"fact_event: refers to a row that does not exist, table "
+		"fact_event, "
+		"constraint fact_event_product_key_fk (SQLSTATE 23503)");
+}
+
+static void
+test_too_many_dead_letters_stop(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "a");
+	struct err e = {0};
+
+	begin(l);
+	for (unsigned i = 0; i < 101; i++)
+		dead_add((uint8_t)i);
+	x.events = 101;
+	end(l);
+	commit_is(l, COMMIT_STOP, &e);
+	assert_int_equal(e.code, EXIT_DATA);
+	assert_non_null(strstr(e.text, "dead_letter_limit"));
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.dead_letter"), 0);
+	l->w->accept_dead = true;
+	commit_is(l, COMMIT_DONE, &e);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.dead_letter"), 101);
+}
+
+static void
+test_the_fence(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "same");
+	struct err e = {0};
+
+	begin(l);
+	order("before", 1, -1, 1);
+	commit(l);
+	int64_t first = l->owner.epoch;
+	begin(l);
+	order("zombie", 1, -1, 1);
+	end(l);
+	struct load *next = owner_make(1, "same");
+	assert_true(next->owner.epoch > first);
+	assert_int_equal(next->owner.batch, 0);
+	t.batch = 2;
+	commit_is(l, COMMIT_FENCED, &e);
+	assert_int_equal(e.code, EXIT_TRY_LATER);
+	assert_non_null(strstr(e.text, "same has taken key groups 0 to 127 over"));
+	t.batch = 0;
+	begin(next);
+	order("after", 1, -1, 1);
+	commit(next);
+	text_is(
+	    "SELECT string_agg(order_id, ' ' ORDER BY order_id) FROM analytical_schema.fact_order",
+	    "after before");
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 1);
+	assert_int_equal(number("SELECT epoch FROM admin_schema.key_range"), next->owner.epoch);
+}
+
+/* A loader that stands still inside its transaction holds its rows for ever: its session is ended. */
+static void
+test_a_stopped_loader_is_ended(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "same");
+	struct err e = {0};
+
+	assert_true(pg_exec(l->pg, "BEGIN", NULL, &e));
+	assert_true(pg_exec(l->pg, "UPDATE admin_schema.shard SET batch = 1", NULL, &e));
+	assert_true(pg_exec(l->pg, "UPDATE admin_schema.key_range SET next = '{}'", NULL, &e));
+	struct mono began = mono_now();
+	owner_make(1, "same");
+	assert_true(mono_since_ms(began, mono_now()) < 2000);
+	assert_false(pg_exec(l->pg, "COMMIT", NULL, &e));
+	assert_false(pg_alive(l->pg));
+	assert_int_equal(number("SELECT batch FROM admin_schema.shard WHERE closed"), 0);
+}
+
+static void
+test_a_commit_in_doubt(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "a");
+	struct err e = {0};
+	bool committed = true;
+
+	begin(l);
+	order("one", 1, -1, 1);
+	commit(l);
+	/* Lost before the commit. */
+	begin(l);
+	order("two", 1, -1, 1);
+	end(l);
+	run("SELECT pg_terminate_backend(backend_pid) FROM admin_schema.shard WHERE NOT closed");
+	commit_is(l, COMMIT_RETRY, &e);
+	assert_false(pg_alive(l->pg));
+	pg_close(l->pg);
+	connected(l);
+	assert_true(takeover_verify(l, &committed, &e));
+	assert_false(committed);
+	commit_is(l, COMMIT_DONE, &e);
+	/* Lost after it: the answer never came. */
+	begin(l);
+	order("three", 1, -1, 1);
+	end(l);
+	commit_is(l, COMMIT_DONE, &e);
+	l->owner.batch--;
+	pg_close(l->pg);
+	connected(l);
+	assert_true(takeover_verify(l, &committed, &e));
+	assert_true(committed);
+	/* A warehouse that went back. */
+	run("UPDATE admin_schema.shard SET batch = 1");
+	assert_false(takeover_verify(l, &committed, &e));
+	assert_non_null(strstr(e.text, "went back"));
+	assert_int_equal(number("SELECT count(*) FROM analytical_schema.fact_order"), 3);
+	/* The session is the recorded one again. */
+	assert_int_equal(number("SELECT backend_pid FROM admin_schema.shard"),
+			 pg_backend_pid(l->pg));
+}
+
+static void
+test_courtesy(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "first");
+	struct load *other = loader(1, "second");
+	struct err e = {0};
+
+	connected(other);
+	assert_false(takeover(other, &e));
+	assert_int_equal(e.code, EXIT_TRY_LATER);
+	assert_non_null(strstr(e.text, "held by first"));
+	other->w->index = 1; /* other lanes obey too */
+	assert_false(instance_claim(other, &e));
+	assert_int_equal(e.code, EXIT_TRY_LATER);
+	other->w->index = 0;
+	instance_release(l);
+	assert_true(takeover(other, &e));
+	l->w->take_over = true;
+	assert_true(takeover(l, &e));
+	l->w->take_over = false;
+	run("UPDATE admin_schema.instance SET heartbeat = now() - interval '6 s'");
+	assert_true(takeover(other, &e));
+}
+
+static void
+test_what_is_wrong_is_said(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = loader(0, "a");
+	struct err e = {0};
+
+	connected(l);
+	run("UPDATE admin_schema.pipeline SET name = 'other'");
+	assert_false(takeover(l, &e));
+	assert_int_equal(e.code, EXIT_CONFIG);
+	assert_non_null(strstr(e.text, "weir apply"));
+	run("UPDATE admin_schema.pipeline SET name = 'shop'");
+	run("INSERT INTO admin_schema.key_range (pipeline, build, kg_lo, kg_hi, epoch)"
+	    " VALUES (1, 1, 0, 63, 1), (1, 1, 64, 127, 2)");
+	t.m->lanes = 4;
+	assert_false(takeover(l, &e));
+	t.m->lanes = 1;
+	assert_int_equal(e.code, EXIT_CONFIG);
+	assert_non_null(strstr(e.text, "number of lanes changed"));
+	/* A column is gone: no dead letters, stop. */
+	run("DELETE FROM admin_schema.key_range");
+	assert_true(takeover(l, &e));
+	load_owned(l);
+	t.batch = 0;
+	run("ALTER TABLE analytical_schema.fact_event DROP COLUMN price");
+	begin(l);
+	event(1, 1, 0, -1);
+	end(l);
+	commit_is(l, COMMIT_STOP, &e);
+	assert_int_equal(e.code, EXIT_CONFIG);
+	assert_non_null(strstr(e.text, "fact_event"));
+	assert_non_null(strstr(e.text, "price"));
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.dead_letter"), 0);
+}
+
+static void
+test_positions_come_back(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = owner_make(0, "a");
+	run("INSERT INTO admin_schema.partition (pipeline, id, source, label, digest, kind, "
+	    "done_at)"
+	    " SELECT 1, n, id, 'f' || n, sha256(n::text::bytea), CASE n WHEN 3 THEN 'transient' "
+	    "ELSE 'durable' END,"
+	    " CASE n WHEN 4 THEN now() END"
+	    " FROM admin_schema.source, generate_series(1, 4) n WHERE name = 'order'");
+	for (uint32_t i = 1; i < 5; i++) {
+		struct known k = {.source = 0,
+				  .label = (char[]){"f"},
+				  .label_len = 1,
+				  .kind = i == 3 ? PARTITION_TRANSIENT : PARTITION_DURABLE};
+		owner_partition(&l->owner, i, &k);
+	}
+	begin(l);
+	for (uint32_t i = 1; i < 5; i++)
+		position(i, i * 10);
+	commit(l);
+	begin(l);
+	position(2, 99);
+	position(1, 5); /* behind what is stored: never back */
+	commit(l);
+	struct load *next = owner_make(1, "a");
+	assert_int_equal(next->owner.ranges[0].positions_n, 2);
+	assert_int_equal(next->owner.ranges[0].positions[0].next, 10);
+	assert_int_equal(next->owner.ranges[0].positions[1].next, 99);
+	assert_true(owner_known(&next->owner, 4)->done);
+	assert_string_equal(owner_known(&next->owner, 2)->label, "f2");
+	assert_int_equal(owner_known(&next->owner, 3)->kind, PARTITION_TRANSIENT);
+}
+
+/* ---- the world ---- */
+
+static struct model *
+model_make(void)
+{
+	struct conf_report report = {0};
+	struct model *m = NULL;
+
+	if (!conf_read_text("shop.yaml", pipeline_text, strlen(pipeline_text), &m, &report)) {
+		fprintf(stderr, "%s\n", buf_cstr(&report.text));
+		exit(1);
+	}
+	conf_report_free(&report);
+	return m;
+}
+
+static void
+world_open(void)
+{
+	struct err e = {0};
+	static const char *const settings[] = {"timezone=UTC", "client_min_messages=warning", NULL};
+
+	t.m = model_make();
+	int fd = metric_page_create(ROLE_LOAD, 0, &e);
+	t.page = metric_page_map(fd, true, &e);
+	close(fd);
+	t.dsn = getenv("WEIR_TEST_DSN");
+	if (t.dsn && !pg_connect(t.dsn, "eye", settings, 5000, &t.eye, &e)) {
+		fprintf(stderr, "%s\n", e.text);
+		exit(1);
+	}
+}
+
+static void
+world_close(void)
+{
+	pg_close(t.eye);
+	model_free(t.m);
+	metric_page_unmap(t.page);
+	for (unsigned i = 0; i < TABLES_MAX + 2; i++)
+		buf_free(&x.bodies[i]);
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_a_batch_is_all_there, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_many_rows_equal_few, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_dimension_versions, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_collision_is_a_dead_letter, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_refused_rows_are_found, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_references_are_checked_as_sets, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_too_many_dead_letters_stop, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_the_fence, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_stopped_loader_is_ended, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_commit_in_doubt, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_courtesy, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_what_is_wrong_is_said, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_positions_come_back, setup, teardown),
+	};
+
+	(void)argc;
+	if (!getenv("WEIR_TEST_DSN")) {
+		if (access("/usr/lib/postgresql/15/bin/initdb", X_OK) == 0) {
+			execlp("python3", "python3", "tests/e2e/postgres_server.py", argv[0], NULL);
+			perror("python3");
+			return 1;
+		}
+		fprintf(stderr, "*** POSTGRESQL 15 IS NOT HERE: its tests are SKIPPED ***\n");
+	}
+	log_open("test_load");
+	keyhash_init();
+	world_open();
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	world_close();
+	return failed;
+}
