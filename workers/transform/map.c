@@ -33,8 +33,9 @@ struct map {
 	struct value values[COLUMNS_MAX * 2];
 };
 
-_Static_assert(ROW_COLUMNS_MAX <= COLUMNS_MAX * 2, "a row's values fit what readers of rows have");
-_Static_assert(FIELDS_MAX <= EXPR_INPUTS_MAX, "an event's fields are inputs");
+_Static_assert((int)ROW_COLUMNS_MAX <= (int)COLUMNS_MAX * 2,
+	       "a row's values fit what readers of rows have");
+_Static_assert((int)FIELDS_MAX <= (int)EXPR_INPUTS_MAX, "an event's fields are inputs");
 
 struct subject { /* what a row is made of */
 	const struct value *inputs;
