@@ -133,7 +133,7 @@ ranges_cover(struct ranges *r, struct place *p, const struct cover *c, bool *mov
 		if (c->to <= p->next[i])
 			continue;
 		p->next[i] = c->to;
-		*moved = true;
+		*moved = p->moved = true;
 	}
 	p->heard = true;
 	p->frontier = c->to;
@@ -141,7 +141,7 @@ ranges_cover(struct ranges *r, struct place *p, const struct cover *c, bool *mov
 }
 
 void
-ranges_end(const struct ranges *r, struct end *out)
+ranges_end(struct ranges *r, struct end *out)
 {
 	out->ranges_n = r->n;
 	out->ranges = mem_zero(r->n, sizeof *out->ranges);
@@ -152,9 +152,11 @@ ranges_end(const struct ranges *r, struct end *out)
 		g->positions = mem_zero(r->places_n, sizeof *g->positions);
 		for (uint32_t k = 0; k < r->places_n; k++) {
 			const struct place *p = r->places[k];
-			if (p->next[i] && (!p->is.done || p->heard))
+			if (p->moved)
 				g->positions[g->positions_n++] =
 				    (struct position){p->is.id, p->next[i]};
 		}
 	}
+	for (uint32_t k = 0; k < r->places_n; k++)
+		r->places[k]->moved = false;
 }

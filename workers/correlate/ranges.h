@@ -56,7 +56,7 @@ ranges_place(const struct ranges *r, uint32_t id)
 MUSTCHECK bool ranges_cover(struct ranges *r, struct place *p, const struct cover *c, bool *moved,
 			    struct err *e);
 
-/* The positions for END; end_free gives them back. */
-void ranges_end(const struct ranges *r, struct end *out);
+/* The positions for END, those that moved since the last one; end_free gives them back. */
+void ranges_end(struct ranges *r, struct end *out);
 
 #endif
