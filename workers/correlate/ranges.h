@@ -18,6 +18,7 @@ struct place {
 	bool heard;	     /* a cover of this generation has come, up to frontier */
 	int64_t frontier;
 	int64_t highest; /* largest offset of a record applied; -1: none */
+	bool moved;	 /* since the last END */
 	int64_t *next;	 /* one a range; 0: nothing read */
 };
 
