@@ -1,8 +1,8 @@
 /*
  * model: a pipeline file, understood. conf.c reads YAML into this; every process works from it. All
- * names are resolved to indexes, all expressions are compiled, all defaults are filled in. A worker's
- * model comes from its slice (conf.h) and has only what its role may know: strings it may not see
- * are NULL. Immutable after loading; owned by whoever called model_free.
+ * names are resolved to indexes, all expressions are compiled, all defaults are filled in. A
+ * worker's model comes from its slice (conf.h) and has only what its role may know: strings it may
+ * not see are NULL. Immutable after loading; owned by whoever called model_free.
  *
  * Inputs of expressions ("slots"):
  *  - of a source: slot i = field i (fields[]), then one more per source: none.
@@ -24,7 +24,7 @@ enum {
 	TABLES_MAX = 64,
 	COLUMNS_MAX = 128,
 	REFERENCES_MAX = 16,
-	FOLD_SIZE_MAX = 4096,  /* largest declared N of set and list */
+	FOLD_SIZE_MAX = 4096, /* largest declared N of set and list */
 	FOLD_SIZE_DEFAULT = 64,
 	KEY_BYTES_MAX = 256, /* a correlation ID or natural key; longer is a dead letter */
 	GROUPS_MAX = 4096,
@@ -37,11 +37,11 @@ struct name {
 
 struct field {
 	struct name name;
-	char path[256];       /* dotted path in the event; the name itself when not declared */
+	char path[256]; /* dotted path in the event; the name itself when not declared */
 	enum value_type type;
-	enum time_form form;  /* of a timestamp */
-	bool used;            /* something downstream reads it; an unused one is checked, then sent as null */
-	struct expr *derive;  /* not NULL: computed at ingest from the fields before it */
+	enum time_form form; /* of a timestamp */
+	bool used; /* something downstream reads it; an unused one is checked, then sent as null */
+	struct expr *derive; /* not NULL: computed at ingest from the fields before it */
 };
 
 enum source_kind { SOURCE_KAFKA, SOURCE_RABBITMQ, SOURCE_FILE, SOURCE_KIND_MAX };
@@ -49,76 +49,86 @@ enum source_time { TIME_OF_FIELD, TIME_OF_BROKER, TIME_NONE };
 enum source_identity { IDENTITY_NONE, IDENTITY_MESSAGE_ID, IDENTITY_PATH, IDENTITY_BODY };
 
 struct property {
-	char *key, *value; /* handed to librdkafka as they are */
+	char *key, *value; /* handed to librdkafka as they are; value NULL: comes as a descriptor */
 };
 
 struct source {
 	struct name name;
-	char label[192];       /* name@cluster#generation: enters rids, so it never changes */
+	char label[192]; /* name@cluster#generation: enters rids, so it never changes */
 	enum source_kind kind;
 	struct field *fields;
 	unsigned fields_n;
 	enum source_time time;
-	int time_field;        /* index, or -1 */
-	int sequence_field;    /* index of an integer field, or -1 */
-	int key_field;         /* index of the correlation ID, or of the reference key */
-	bool reference;        /* feeds dimensions only, folded into no process */
+	int time_field;	    /* index, or -1 */
+	int sequence_field; /* index of an integer field, or -1 */
+	int key_field;	    /* index of the correlation ID, or of the reference key */
+	bool reference;	    /* feeds dimensions only, folded into no process */
 	/* kafka */
 	char *brokers, *topic;
-	bool from_latest;      /* first start: false = earliest */
+	bool from_latest; /* first start: false = earliest */
 	struct property *properties;
 	unsigned properties_n;
 	/* rabbitmq */
-	char *url;             /* amqp:// or amqps://; NULL when it comes as a descriptor (secret) */
+	char *url; /* amqp:// or amqps://; NULL when it comes as a descriptor (secret) */
 	char *queue;
 	enum source_identity identity;
 	char identity_path[256];
 	unsigned prefetch;
 	/* file */
-	char *path;            /* absolute: a file, a directory, or a glob in its last component */
+	char *path; /* absolute: a file, a directory, or a glob in its last component */
 	bool follow;
 };
 
 enum fold_op {
-	FOLD_FIRST, FOLD_LAST, FOLD_MIN, FOLD_MAX, FOLD_COUNT, FOLD_SUM, FOLD_ANY, FOLD_ALL, FOLD_SET,
-	FOLD_LIST, FOLD_OP_MAX
+	FOLD_FIRST,
+	FOLD_LAST,
+	FOLD_MIN,
+	FOLD_MAX,
+	FOLD_COUNT,
+	FOLD_SUM,
+	FOLD_ANY,
+	FOLD_ALL,
+	FOLD_SET,
+	FOLD_LIST,
+	FOLD_OP_MAX
 };
 
 struct fold_input {
 	int source;
-	int field;          /* index, or -1: the event itself (count, any, all) */
+	int field;	    /* index, or -1: the event itself (count, any, all) */
 	struct expr *where; /* over that source's fields; NULL: every event */
 };
 
 struct fold {
 	struct name name;
-	uint64_t id;          /* hash of name and definition: the key of its state, survives reordering */
+	uint64_t id; /* hash of name and definition: the key of its state, survives reordering */
 	enum fold_op op;
-	enum value_type type; /* of the result: set and list give json (an array) */
-	enum value_type in;   /* of the inputs */
-	unsigned size;        /* N of set and list */
+	enum value_type type; /* of the result: set and list give json (an array), sum a decimal */
+	enum value_type in;   /* of the inputs that are fields; VALUE_NULL when all are events */
+	unsigned size;	      /* N of set and list */
 	struct fold_input inputs[FOLD_INPUTS_MAX];
 	unsigned inputs_n;
-	char *definition;     /* as written, for explain */
+	char *definition; /* for explain: count offer where activity = 'O_SENT' */
 };
 
-struct part { /* of `complete:` */
-	char *name;         /* declared, or the conjunct's own text */
+struct part {		    /* of `complete:` */
+	char *name;	    /* declared, or the conjunct's own text */
 	struct expr *holds; /* boolean over process inputs */
 };
 
 /*
- * What a process offers to expressions, in slot order: PROCESS_INPUT_* first, then one per fold (slot
- * PROCESS_FIXED + i), then, as far as some expression asks for them, size(fold), overflowed(fold) and seen(source).
+ * What a process offers to expressions, in slot order: PROCESS_* first, of which a fold may take
+ * the name, then one per fold (slot PROCESS_FIXED + i), then, as far as some expression asks for
+ * them, size(fold), overflowed(fold) and seen(source).
  */
 enum {
-	PROCESS_KEY,            /* text or integer */
-	PROCESS_STATUS,         /* text: open, complete, expired */
+	PROCESS_KEY,		/* text or integer; named as model.key_name */
+	PROCESS_STATUS,		/* text: open, complete, expired */
 	PROCESS_FIRST_EVENT_AT, /* timestamp, null while no timed event */
 	PROCESS_LAST_EVENT_AT,
 	PROCESS_CLOSED_AT,
-	PROCESS_EVENTS,         /* integer */
-	PROCESS_REVISION,       /* integer */
+	PROCESS_EVENTS,	  /* integer */
+	PROCESS_REVISION, /* integer */
 	PROCESS_FIXED
 };
 
@@ -136,15 +146,15 @@ enum table_kind { TABLE_FACT, TABLE_DIMENSION, TABLE_CALENDAR };
 struct column {
 	struct name name;
 	enum value_type type;
-	struct expr *expr;  /* over process inputs (process grain) or the grain source's fields */
-	char *source;       /* the expression's text, for comments and plan */
-	char *comment;      /* or NULL */
+	struct expr *expr; /* over process inputs (process grain) or the grain source's fields */
+	char *source;	   /* the expression's text, for comments and plan */
+	char *comment;	   /* or NULL */
 	unsigned decimal_scale; /* numeric(38, scale) when > 0 and type is decimal; else numeric */
 };
 
 struct reference { /* a foreign key of a fact: column `<role>_key` */
 	struct name column;
-	int table;         /* a dimension or calendar of tables[] */
+	int table;	   /* a dimension or calendar of tables[] */
 	struct expr *expr; /* the natural key; date or timestamp for a calendar */
 	char *source;
 };
@@ -154,12 +164,12 @@ enum { GRAIN_PROCESS = -1 };
 struct table {
 	struct name name;
 	enum table_kind kind;
-	int grain;             /* fact: GRAIN_PROCESS or a source; dimension: the source that describes it, or -1 */
+	int grain; /* fact: GRAIN_PROCESS or a source; dimension: the source that describes it, or -1 */
 	struct name key;       /* fact: the process key's column; dimension: natural key's column */
 	struct name surrogate; /* dimension, calendar: `<name>_key`, the name without "dim_" */
 	enum value_type key_type;
 	struct expr *key_expr; /* dimension with a source: natural key over its fields */
-	bool unique;           /* transaction fact: unique index on rid */
+	bool unique;	       /* transaction fact: unique index on rid */
 	struct column *columns;
 	unsigned columns_n;
 	struct reference *references;
@@ -168,26 +178,26 @@ struct table {
 	char *comment;
 };
 
-struct limits { /* names as in the pipeline file; each has a metric */
-	uint64_t inflight_bytes_max;    /* 128 MB, over all ingests of this supervisor */
-	uint64_t state_cache_bytes_max; /* 256 MB over all lanes */
-	uint64_t batch_bytes_max;       /* 16 MB of output */
-	uint64_t kafka_queue_bytes_max; /* 128 MB */
-	uint64_t event_bytes_max;       /* 4 MB: a larger event is a dead letter */
-	uint32_t batch_rows;            /* 10,000 changed processes */
-	uint32_t batch_rows_behind;     /* 50,000 */
-	int64_t batch_delay_us;         /* 250 ms */
-	int64_t batch_delay_behind_us;  /* 30 s */
-	uint32_t events_per_process_max;/* 100,000 */
-	int64_t time_ahead_max_us;      /* 1 h */
-	int64_t align_us;               /* 1 day */
-	uint32_t files_open_max;        /* 64 */
-	double dead_letter_limit;       /* 0.01 of a batch, at least 100 */
+struct limits {				 /* names as in the pipeline file; each has a metric */
+	uint64_t inflight_bytes_max;	 /* 128 MB, over all ingests of this supervisor */
+	uint64_t state_cache_bytes_max;	 /* 256 MB over all lanes */
+	uint64_t batch_bytes_max;	 /* 16 MB of output */
+	uint64_t kafka_queue_bytes_max;	 /* 128 MB */
+	uint64_t event_bytes_max;	 /* 4 MB: a larger event is a dead letter */
+	uint32_t batch_rows;		 /* 10,000 changed processes */
+	uint32_t batch_rows_behind;	 /* 50,000 */
+	int64_t batch_delay_us;		 /* 250 ms */
+	int64_t batch_delay_behind_us;	 /* 30 s */
+	uint32_t events_per_process_max; /* 100,000 */
+	int64_t time_ahead_max_us;	 /* 1 h */
+	int64_t align_us;		 /* 1 day */
+	uint32_t files_open_max;	 /* 64 */
+	double dead_letter_limit;	 /* 0.01 of a batch, at least 100 */
 };
 
 struct model {
 	struct name pipeline;
-	char *path;      /* of the pipeline file; for messages */
+	char *path;	 /* of the pipeline file; for messages */
 	unsigned groups; /* G */
 	unsigned lanes, ingests;
 	char *zone_name; /* NULL: not declared, times without offset are refused */
@@ -195,7 +205,7 @@ struct model {
 	struct source *sources;
 	unsigned sources_n;
 	enum value_type key_type; /* text or integer: the correlation ID */
-	struct name key_name;     /* `by`, when one name; else "id" */
+	struct name key_name;	  /* `by`, when one name; else "id" */
 	struct fold *folds;
 	unsigned folds_n;
 	struct part *parts;
@@ -203,17 +213,17 @@ struct model {
 	struct process_input *inputs;
 	unsigned inputs_n;
 	int64_t deadline_us, quiet_for_us; /* 0: none */
-	int64_t keep_closed_us;            /* default 30 days */
+	int64_t keep_closed_us;		   /* default 30 days */
 	bool emit_on_close;
-	char *dsn;        /* warehouse, the owner's: plan and apply only */
-	char *logins_dir; /* where apply writes login files */
-	char *rid_key_path; /* queue sources only */
+	char *dsn; /* warehouse, the owner's: plan and apply only; read with conf_secret_read */
+	char *logins_dir;	    /* where apply writes login files */
+	char *rid_key_path;	    /* queue sources only */
 	bool foreign_keys_enforced; /* default: declared */
 	struct table *tables;
 	unsigned tables_n;
 	struct limits limits;
 	bool require_sandbox;
-	char *listen;     /* status: HOST:PORT, default 127.0.0.1:0 */
+	char *listen;		/* status: HOST:PORT, default 127.0.0.1:0 */
 	int64_t drain_limit_us; /* 30 s */
 	struct conf_tree *tree; /* conf.c's own: what conf_print_* print from */
 };
