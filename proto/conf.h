@@ -1,6 +1,6 @@
 /*
- * conf: reads a pipeline file into a model; the option table (options.def) is the only list of keys.
- * validate, up, run, plan and apply share this one path, so a file that validates starts.
+ * conf: reads a pipeline file into a model; the option table (options.def) is the only list of
+ * keys. validate, up, run, plan and apply share this one path, so a file that validates starts.
  */
 #ifndef PROTO_CONF_H
 #define PROTO_CONF_H
@@ -20,7 +20,10 @@ enum { CONF_BYTES_MAX = 1 << 20, CONF_ERRORS_MAX = 100 };
 struct conf_report {
 	struct buf text;
 	unsigned errors;
-	/* the same, for -o json: one object per error {file,line,column,message,suggestion}, joined by commas */
+	/*
+	 * the same, for -o json: one object per error {file,line,column,message,suggestion}, joined
+	 * by commas
+	 */
 	struct buf json;
 };
 
@@ -40,8 +43,8 @@ void conf_print_slice(const struct model *m, enum role role, struct buf *out);
 void conf_print_effective(const struct model *m, struct buf *out);
 
 /*
- * Secrets that a role's workers get as descriptors (ctl FD frames), e.g. the URL of a RabbitMQ source
- * written as file:/run/secrets/amqp. name is stable ("sources.offer.rabbitmq.url").
+ * Secrets that a role's workers get as descriptors (ctl FD frames), e.g. the URL of a RabbitMQ
+ * source written as file:/run/secrets/amqp. name is stable ("sources.offer.rabbitmq.url").
  */
 struct conf_secret {
 	char name[160];
@@ -50,8 +53,9 @@ struct conf_secret {
 unsigned conf_secrets(const struct model *m, enum role role, struct conf_secret *out, unsigned max);
 
 /*
- * The bytes of a secret as it is written in the file: those of file:PATH (at most 64 KiB) or env:NAME, without
- * trailing line breaks; any other text is the secret itself (model.dsn may be all three). out is overwritten.
+ * The bytes of a secret as it is written in the file: those of file:PATH (at most 64 KiB) or
+ * env:NAME, without trailing line breaks; any other text is the secret itself (model.dsn may be all
+ * three). out is overwritten.
  */
 MUSTCHECK bool conf_secret_read(const char *from, struct buf *out, struct err *e);
 

@@ -1,7 +1,7 @@
 /*
- * conf_check: the tree is held against the option table. Variables are resolved, short forms become long
- * ones, defaults are filled in, paths made absolute; what is wrong is reported and marked bad. It goes through the
- * whole tree, so all errors of a file come at once.
+ * conf_check: the tree is held against the option table. Variables are resolved, short forms become
+ * long ones, defaults are filled in, paths made absolute; what is wrong is reported and marked bad.
+ * It goes through the whole tree, so all errors of a file come at once.
  */
 #include "conf_tree.h"
 
@@ -33,7 +33,10 @@ variable_name(struct conf_tree *t, const struct conf_node *n)
 	return isdigit((unsigned char)n->text[2]) ? NULL : conf_string(t, n->text + 2, n->len - 3);
 }
 
-/* The value is taken over as it is; it must be such that a printed configuration reads back to itself. */
+/*
+ * The value is taken over as it is; it must be such that a printed configuration reads back to
+ * itself.
+ */
 static void
 variable_resolve(struct conf_tree *t, struct conf_node *n)
 {
@@ -124,7 +127,10 @@ key_check(struct conf_tree *t, struct conf_node *n, const struct option *parent)
 	}
 	if (option_read(&name, n->key, len, &v, why))
 		return true;
-	conf_error_key(t, n, "%s %s", conf_quote(t, n->key, len), why);
+	conf_error_key(t, n, "%s %s%s", conf_quote(t, n->key, len), why,
+		       strcmp(option_key(parent), "fields") == 0
+			   ? "; `path` says what it is called in the event"
+			   : "");
 	return false;
 }
 
@@ -160,7 +166,9 @@ default_fill(struct conf_tree *t, struct conf_node *n, const struct option *o)
 	conf_node_text(t, child_fill(t, n, o, CONF_SCALAR), fill, strlen(fill));
 }
 
-/* What must stand in a map, and what stands there unless written. All that is missing is one error. */
+/*
+ * What must stand in a map, and what stands there unless written. All that is missing is one error.
+ */
 static void
 members_complete(struct conf_tree *t, struct conf_node *n)
 {
@@ -200,14 +208,15 @@ one_check(struct conf_tree *t, struct conf_node *n)
 		if (!c->option || !(c->option->flags & OPTION_ONE))
 			continue;
 		if (first)
-			conf_error_key(t, c,
-				       "\"%s\" and \"%s\" exclude each other: write one of %s",
-				       first->key, c->key, buf_cstr(&b));
+			conf_error_at(t, c->key_at, (uint32_t)strlen(c->key), NULL,
+				      "\"%s\" and \"%s\" exclude each other: write one of %s",
+				      first->key, c->key, buf_cstr(&b));
 		else
 			first = c;
 	}
 	if (b.len && !first)
-		conf_error_key(t, n, "one of %s is missing here", buf_cstr(&b));
+		conf_error_at(t, n->key_at, (uint32_t)strlen(n->key), NULL,
+			      "one of %s is missing here", buf_cstr(&b));
 	buf_free(&b);
 }
 
@@ -272,22 +281,35 @@ shape_check(struct conf_tree *t, struct conf_node *n)
 	enum conf_kind want = map ? CONF_MAP : o->type == OPTION_LIST ? CONF_LIST : CONF_SCALAR;
 	if (n->kind == want || (n->kind == CONF_SCALAR && o->flags & OPTION_PLAIN))
 		return true;
-	conf_error(t, n, "%s must be %s",
-		   n->key ? conf_quote(t, n->key, strlen(n->key)) : "this item",
-		   o->type == OPTION_MAP ? keys_list(t, o) : option_type_words(o->type));
+	const char *what = n->key ? conf_quote(t, n->key, strlen(n->key)) : "this item";
+	if (o->type == OPTION_MAP)
+		conf_error(t, n, "%s must be a map; legal keys: %s", what, keys_list(t, o));
+	else
+		conf_error(t, n, "%s must be %s%s", what,
+			   o->flags & OPTION_PLAIN ? "a text or " : "", option_type_words(o->type));
 	return false;
 }
 
 /* ---- values ---- */
 
-/* A word that is not one of the legal ones: the nearest of them. */
+/* A word that is not one of the legal ones: what it means elsewhere, or the nearest of them. */
 static const char *
 value_near(struct conf_tree *t, const struct conf_node *n)
 {
+	static const char *const elsewhere[][2] = {
+	    {"string", "text"},	    {"varchar", "text"}, {"int", "integer"},
+	    {"bigint", "integer"},  {"bool", "boolean"}, {"number", "decimal"},
+	    {"numeric", "decimal"}, {"double", "float"}, {"datetime", "timestamp"},
+	    {"object", "json"},	    {"array", "json"}};
 	struct nearest near = {.word = n->text};
 
 	if (n->option->type != OPTION_ENUM)
 		return NULL;
+	for (size_t i = 0; i < sizeof elsewhere / sizeof elsewhere[0]; i++) {
+		if (strcmp(n->text, elsewhere[i][0]) == 0 &&
+		    strstr(n->option->values, elsewhere[i][1]))
+			return elsewhere[i][1];
+	}
 	for (const char *v = n->option->values; *v;) {
 		size_t len = strcspn(v, "|");
 		nearest_try(&near, conf_string(t, v, len));

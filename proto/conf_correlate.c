@@ -142,14 +142,14 @@ part_add(struct conf_build *b, struct conf_node *n, size_t at, size_t len, char 
 static void
 conjuncts_read(struct conf_build *b, struct conf_node *n)
 {
-	size_t at[PARTS_MAX], len[PARTS_MAX];
-	unsigned count = expr_conjuncts(n->text, n->len, at, len, PARTS_MAX);
+	size_t at[PARTS_MAX + 1], len[PARTS_MAX + 1];
+	unsigned count = expr_conjuncts(n->text, n->len, at, len, PARTS_MAX + 1);
 
 	if (count > PARTS_MAX) {
-		conf_error(b->t, n,
-			   "\"complete\" has %u parts joined by `and`, more than %d: put some in "
-			   "parentheses",
-			   count, PARTS_MAX);
+		conf_error(
+		    b->t, n,
+		    "\"complete\" has more than %d parts joined by `and`: put some in parentheses",
+		    PARTS_MAX);
 		return;
 	}
 	b->m->parts = mem_zero(PARTS_MAX, sizeof *b->m->parts);

@@ -1,5 +1,6 @@
 /*
- * conf_fold: the folds of a process: operation, inputs, their types, and the identity of their state.
+ * conf_fold: the folds of a process: operation, inputs, their types, and the identity of their
+ * state.
  */
 #include "conf_tree.h"
 

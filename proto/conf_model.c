@@ -1,6 +1,6 @@
 /*
- * conf_model: the checked tree becomes a model. The plain members come from the option table; what needs
- * thought has modules of its own.
+ * conf_model: the checked tree becomes a model. The plain members come from the option table; what
+ * needs thought has modules of its own.
  */
 #include "conf_tree.h"
 

@@ -1,7 +1,7 @@
 /*
- * conf_print: the tree as text again: the whole effective configuration for a person, or the part of it
- * that one role may see. Values stand as they were written, defaults and variables filled in, keys in
- * the order of the option table; so what is printed reads back to itself.
+ * conf_print: the tree as text again: the whole effective configuration for a person, or the part
+ * of it that one role may see. Values stand as they were written, defaults and variables filled in,
+ * keys in the order of the option table; so what is printed reads back to itself.
  */
 #include "conf_tree.h"
 
@@ -23,7 +23,10 @@ struct printer {
 	bool shows_secrets;
 };
 
-/* Fit to stand without quotes: our reader takes every scalar as text, so only YAML's own signs matter. */
+/*
+ * Fit to stand without quotes: our reader takes every scalar as text, so only YAML's own signs
+ * matter.
+ */
 static bool
 plain_is(const char *s)
 {
@@ -46,7 +49,10 @@ text_print(struct buf *out, const char *s, size_t n)
 	buf_byte(out, '"');
 	for (size_t i = 0; i < n; i++) {
 		uint8_t c = (uint8_t)s[i];
-		/* NEL, the line and paragraph separators and the byte order mark are special to YAML. */
+		/*
+		 * NEL, the line and paragraph separators and the byte order mark are special to
+		 * YAML.
+		 */
 		bool nel = c == 0xc2 && i + 1 < n && (uint8_t)s[i + 1] < 0xa0;
 		bool separator = c == 0xe2 && i + 2 < n && (uint8_t)s[i + 1] == 0x80 &&
 				 ((uint8_t)s[i + 2] & 0xfe) == 0xa8;
@@ -88,7 +94,7 @@ key_is_secret(const char *key)
 	return false;
 }
 
-/* Without what stands between :// and @, and without a libpq password. */
+/* A URL or DSN may hold a password anywhere, so none of it is shown. */
 static bool
 value_is_secret(const struct conf_node *n)
 {
@@ -99,32 +105,32 @@ value_is_secret(const struct conf_node *n)
 	return true;
 }
 
-static void
-indent(struct buf *out, unsigned depth)
-{
-	for (unsigned i = 0; i < depth; i++)
-		buf_text(out, "  ");
-}
-
 static bool
 shown(const struct printer *p, const struct conf_node *n)
 {
-	return n->option && option_seen(n->option, p->role);
+	return n->option && !(n->option->flags & OPTION_HIDDEN) && option_seen(n->option, p->role);
 }
 
+/* A map or list that is being printed: where it has got to. */
+struct level {
+	const struct conf_node *node, *at;
+	const struct option *option;
+};
+
 static const struct conf_node *
-first_shown(const struct printer *p, const struct conf_node *parent, const struct option **o,
-	    const struct conf_node *after)
+next_shown(const struct printer *p, struct level *l)
 {
+	const struct conf_node *n;
+
 	/* Names of the user's choice keep their order: slots and indexes follow from it. */
-	if (parent->kind == CONF_LIST || parent->option->type == OPTION_NAMED) {
-		const struct conf_node *n = after ? after->next : parent->first;
+	if (l->node->kind == CONF_LIST || l->node->option->type == OPTION_NAMED) {
+		n = l->at ? l->at->next : l->node->first;
 		while (n && !shown(p, n))
 			n = n->next;
 		return n;
 	}
-	while ((*o = option_next(parent->option, *o)) != NULL) {
-		const struct conf_node *n = conf_get(parent, option_key(*o));
+	while ((l->option = option_next(l->node->option, l->option)) != NULL) {
+		n = conf_get(l->node, option_key(l->option));
 		if (n && shown(p, n))
 			return n;
 	}
@@ -141,43 +147,51 @@ scalar_print(const struct printer *p, const struct conf_node *n)
 	buf_byte(p->out, '\n');
 }
 
-/* Depth is bounded by CONF_DEPTH_MAX: a frame for each open map or list. */
+static void
+key_print(const struct printer *p, const struct level *l, unsigned depth)
+{
+	for (unsigned i = 0; i < depth; i++)
+		buf_text(p->out, "  ");
+	if (l->node->kind == CONF_LIST) {
+		buf_text(p->out, "- ");
+		return;
+	}
+	text_print(p->out, l->at->key, strlen(l->at->key));
+	buf_text(p->out, l->at->kind == CONF_SCALAR ? ": " : ":\n");
+}
+
+/* One of which nothing is shown stands on the line of its key. */
+static void
+empty_print(const struct printer *p, const struct level *l)
+{
+	p->out->len--;
+	buf_text(p->out, l->node->kind == CONF_LIST ? " []\n" : " {}\n");
+}
+
+/* Nesting is bounded by CONF_DEPTH_MAX, and one more for what a short form became. */
 static void
 tree_print(const struct printer *p, const struct conf_node *root)
 {
-	struct {
-		const struct conf_node *node, *at;
-		const struct option *option;
-	} open[CONF_DEPTH_MAX + 1] = {{.node = root}};
+	struct level open[CONF_DEPTH_MAX + 2] = {{.node = root}};
 	unsigned depth = 0;
 
 	for (;;) {
-		const struct conf_node *n =
-		    first_shown(p, open[depth].node, &open[depth].option, open[depth].at);
-		if (!n && depth == 0)
-			return;
+		struct level *l = &open[depth];
+		const struct conf_node *n = next_shown(p, l);
 		if (!n) {
-			if (!open[depth].at) {
-				p->out
-				    ->len--; /* nothing was shown: an empty one stands on the line of its key */
-				buf_text(p->out,
-					 open[depth].node->kind == CONF_LIST ? " []\n" : " {}\n");
-			}
+			if (depth == 0)
+				return;
+			if (!l->at)
+				empty_print(p, l);
 			depth--;
 			continue;
 		}
-		open[depth].at = n;
-		indent(p->out, depth);
-		if (open[depth].node->kind == CONF_LIST) {
-			buf_text(p->out, "- ");
-		} else {
-			text_print(p->out, n->key, strlen(n->key));
-			buf_text(p->out, n->kind == CONF_SCALAR ? ": " : ":\n");
-		}
+		l->at = n;
+		key_print(p, l, depth);
 		if (n->kind == CONF_SCALAR)
 			scalar_print(p, n);
 		else
-			open[++depth].node = n, open[depth].at = NULL, open[depth].option = NULL;
+			open[++depth] = (struct level){.node = n};
 	}
 }
 

@@ -1,5 +1,6 @@
 /*
- * conf_report: errors as a person reads them. Collected in any order, written in the order of the file.
+ * conf_report: errors as a person reads them. Collected in any order, written in the order of the
+ * file.
  */
 #include "conf_tree.h"
 

@@ -21,6 +21,17 @@ static const struct {
     [PROCESS_REVISION] = {"revision", VALUE_INTEGER, true},
 };
 
+/* Asked for as one name: size(fold), overflowed(fold), seen(source). */
+static const struct {
+	const char *name;
+	enum process_input_kind kind;
+	enum value_type type;
+} asks[] = {{"size", INPUT_SIZE, VALUE_INTEGER},
+	    {"overflowed", INPUT_OVERFLOWED, VALUE_BOOLEAN},
+	    {"seen", INPUT_SEEN, VALUE_BOOLEAN}};
+
+enum { ASKS_N = sizeof asks / sizeof asks[0] };
+
 static const char *
 fixed_name(const struct model *m, unsigned i)
 {
@@ -77,17 +88,9 @@ fold_find(const struct model *m, const char *name, size_t n)
 	return -1;
 }
 
-/* size(fold), overflowed(fold), seen(source): asked for as one name. */
 static bool
 asked_find(struct conf_scope *s, const char *name, size_t n, unsigned *slot, enum value_type *type)
 {
-	static const struct {
-		const char *name;
-		enum process_input_kind kind;
-		enum value_type type;
-	} asks[] = {{"size", INPUT_SIZE, VALUE_INTEGER},
-		    {"overflowed", INPUT_OVERFLOWED, VALUE_BOOLEAN},
-		    {"seen", INPUT_SEEN, VALUE_BOOLEAN}};
 	struct model *m = s->b->m;
 	const char *open = memchr(name, '(', n);
 
@@ -95,7 +98,7 @@ asked_find(struct conf_scope *s, const char *name, size_t n, unsigned *slot, enu
 		return false;
 	const char *of = open + 1;
 	size_t of_n = n - (size_t)(of - name) - 1;
-	for (unsigned i = 0; i < sizeof asks / sizeof asks[0]; i++) {
+	for (unsigned i = 0; i < ASKS_N; i++) {
 		if (!text_is(asks[i].name, name, (size_t)(open - name)))
 			continue;
 		int x = asks[i].kind == INPUT_SEEN ? model_source_find(m, of, of_n)
@@ -182,13 +185,51 @@ scope_next(void *ctx, unsigned i)
 	return i < PROCESS_FIXED ? fixed_name(m, i) : NULL;
 }
 
-/* A name that is known, but not here: says why, where the expression only knows that it is unknown. */
+/*
+ * What stands in the parentheses of a name like seen(x), and how the nearest known one is called.
+ */
+static const char *
+asked_why(const struct conf_scope *s, const char *what, const char *of)
+{
+	const struct model *m = s->b->m;
+	struct nearest near = {.word = of};
+	int fold = fold_find(m, of, strlen(of));
+	bool seen = strcmp(what, "seen") == 0;
+
+	if (!seen && fold >= 0)
+		return conf_printf(s->b->t,
+				   "%s() is for folds of kind set or list, and \"%s\" is not one",
+				   what, of);
+	if (seen && model_source_find(m, of, strlen(of)) >= 0)
+		return conf_printf(s->b->t,
+				   "\"%s\" is a reference source: it belongs to no process", of);
+	for (unsigned i = 0; i < (seen ? m->sources_n : m->folds_n); i++)
+		nearest_try(&near, seen ? m->sources[i].name.s : m->folds[i].name.s);
+	return conf_printf(s->b->t, "there is no %s %s%s%s%s", seen ? "source" : "fold",
+			   conf_quote(s->b->t, of, strlen(of)),
+			   near.best ? "; did you mean \"" : "", near.best ? near.best : "",
+			   near.best ? "\"?" : "");
+}
+
+/* Of a name that the expression does not know we may know why. NULL: we do not. */
 static const char *
 scope_why(const struct conf_scope *s, const char *name, size_t n)
 {
+	const char *open = memchr(name, '(', n);
+	struct conf_tree *t = s->b->t;
+
+	if (s->kind == SCOPE_SOURCE)
+		return NULL;
 	for (unsigned i = 0; s->kind == SCOPE_COMPLETE && i < PROCESS_FIXED; i++) {
 		if (fixed[i].judged && text_is(fixed[i].name, name, n))
-			return "follows from completeness, so it is not known here";
+			return conf_printf(
+			    t, "\"%s\" follows from completeness, so it is not known here",
+			    fixed[i].name);
+	}
+	for (unsigned i = 0; open && i < ASKS_N; i++) {
+		if (name[n - 1] == ')' && text_is(asks[i].name, name, (size_t)(open - name)))
+			return asked_why(s, asks[i].name,
+					 conf_string(t, open + 1, (size_t)(name + n - open) - 2));
 	}
 	return NULL;
 }
@@ -217,8 +258,8 @@ conf_compile(struct conf_scope *s, struct conf_node *n, size_t at, size_t len, e
 	size_t to = from + e.len > n->len ? n->len : from + e.len;
 	const char *why = scope_why(s, n->text + from, to - from);
 	uint32_t begin = conf_scalar_at(s->b->t, n, from), end = conf_scalar_at(s->b->t, n, to);
-	conf_error_at(s->b->t, begin, end > begin ? end - begin : 1, NULL, "%s%s%s",
-		      why ? n->text + from : "", why ? " " : "", why ? why : e.text);
+	conf_error_at(s->b->t, begin, end > begin ? end - begin : 1, NULL, "%s",
+		      why ? why : e.text);
 	return NULL;
 }
 

@@ -319,6 +319,9 @@ source_read(struct conf_build *b, struct source *s, struct conf_node *n)
 	struct conf_node *key;
 
 	name_set(&s->name, n->key);
+	if (strcmp(n->key, "process") == 0)
+		conf_error_key(b->t, n,
+			       "a source cannot be called \"process\": that is a grain of facts");
 	s->kind = SOURCE_KIND_MAX;
 	s->key_field = s->sequence_field = s->time_field = -1;
 	if (n->kind != CONF_MAP || !n->option)

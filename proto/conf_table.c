@@ -1,5 +1,6 @@
 /*
- * conf_table: the star schema of a pipeline file: facts, dimensions, the calendar, and what refers to what.
+ * conf_table: the star schema of a pipeline file: facts, dimensions, the calendar, and what refers
+ * to what.
  */
 #include "conf_tree.h"
 
@@ -78,6 +79,12 @@ fact_read(struct conf_build *b, struct table *t, struct conf_node *n)
 			conf_error_key(b->t, conf_get(n, "unique"),
 				       "\"unique\" is for facts of a source: one row a process is "
 				       "unique anyway");
+		return;
+	}
+	struct nearest near = {.word = grain->text};
+	nearest_try(&near, "process");
+	if (near.best && model_source_find(b->m, grain->text, grain->len) < 0) {
+		conf_error_near(b->t, grain, near.best, "there is no source \"%s\"", grain->text);
 		return;
 	}
 	t->grain =
@@ -288,7 +295,9 @@ dimension_find(struct conf_build *b, struct conf_node *n, const char *name, uint
 	return -1;
 }
 
-/* A dimension without a source has the type of what refers to it, and all that refer to it agree. */
+/*
+ * A dimension without a source has the type of what refers to it, and all that refer to it agree.
+ */
 static void
 reference_type(struct conf_build *b, struct conf_node *value, struct table *d, enum value_type t)
 {
@@ -448,7 +457,9 @@ conf_tables(struct conf_build *b)
 		column_names_check(b, &m->tables[i], n);
 	}
 	for (i = 0; i < m->tables_n; i++) {
-		/* Nobody refers to it and nobody describes it: it holds its special members only. */
+		/*
+		 * Nobody refers to it and nobody describes it: it holds its special members only.
+		 */
 		if (m->tables[i].kind == TABLE_DIMENSION && m->tables[i].key_type == VALUE_NULL)
 			m->tables[i].key_type = VALUE_TEXT;
 	}

@@ -163,7 +163,7 @@ conf_good(const struct conf_node *n, const char *key)
 {
 	struct conf_node *c = conf_get(n, key);
 
-	return c && !c->bad ? c : NULL;
+	return c && !c->bad && c->option ? c : NULL;
 }
 
 void
@@ -192,7 +192,10 @@ blank(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* A run of white space: without a line break it is itself, with one it folds into a space, with more into the rest. */
+/*
+ * A run of white space: without a line break it is itself, with one it folds into a space, with
+ * more into the rest.
+ */
 static struct step
 step_blank(const char *s, size_t n)
 {
@@ -244,7 +247,7 @@ block_at(const struct conf_tree *t, const struct conf_node *n, size_t at)
 
 	while (i + indent < n->end && s[i + indent] == ' ')
 		indent++;
-	while (i < n->end) {
+	for (;;) {
 		for (size_t k = 0; k < indent && i < n->end && s[i] == ' '; k++)
 			i++;
 		while (i < n->end && s[i] != '\n' && text < at) {
@@ -252,18 +255,12 @@ block_at(const struct conf_tree *t, const struct conf_node *n, size_t at)
 			text++;
 		}
 		if (text >= at || i >= n->end)
-			break;
+			return (uint32_t)(i < n->end ? i : n->end);
 		size_t breaks = 0;
-		while (i < n->end && s[i] == '\n') {
-			i++;
+		for (; i < n->end && s[i] == '\n'; i++)
 			breaks++;
-		}
 		text += n->style == CONF_LITERAL || breaks == 1 ? breaks : breaks - 1;
 	}
-	while (i < n->end && s[i] == ' ' && (i == 0 || s[i - 1] == '\n' || s[i - 1] == ' ') &&
-	       text >= at && i < n->at + indent)
-		i++;
-	return (uint32_t)(i < n->end ? i : n->end ? n->end - 1 : 0);
 }
 
 uint32_t

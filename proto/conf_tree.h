@@ -1,8 +1,9 @@
 /*
- * conf_tree: what the modules of the pipeline file share, and nobody else includes. A pipeline file is read
- * in four steps: conf_yaml (text to tree), conf_check (tree against the option table: shapes,
- * values, defaults), conf_model and its parts (tree to model), and back out by conf_print (model's tree to
- * text). All errors of all steps are collected in the tree and written by conf_report at the end.
+ * conf_tree: what the modules of the pipeline file share, and nobody else includes. A pipeline file
+ * is read in four steps: conf_yaml (text to tree), conf_check (tree against the option table:
+ * shapes, values, defaults), conf_model and its parts (tree to model), and back out by conf_print
+ * (model's tree to text). All errors of all steps are collected in the tree and written by
+ * conf_report at the end.
  *
  * A tree owns its text, nodes and strings; they live as long as the tree, which lives as long as
  * the model made from it.
@@ -146,7 +147,10 @@ struct conf_node *conf_get(const struct conf_node *n, const char *key);
 /* The same, only if nothing is wrong about it: NULL otherwise. */
 struct conf_node *conf_good(const struct conf_node *n, const char *key);
 void conf_path(const struct conf_node *n, struct buf *out); /* "sources.offer.rabbitmq.url" */
-/* Where byte `at` of a scalar's text stands in the tree's text, through quotes, escapes and folding. */
+/*
+ * Where byte `at` of a scalar's text stands in the tree's text, through quotes, escapes and
+ * folding.
+ */
 uint32_t conf_scalar_at(const struct conf_tree *t, const struct conf_node *n, size_t at);
 
 /* ---- reports ---- */
@@ -188,7 +192,10 @@ int64_t conf_integer(const struct conf_node *map, const char *key, int64_t none)
 bool conf_boolean(const struct conf_node *map, const char *key);
 enum value_type conf_type(const struct conf_node *map); /* of its `type:` */
 
-/* Index of a field; -1 and a report when there is none. skip: where the name begins in the scalar's text. */
+/*
+ * Index of a field; -1 and a report when there is none. skip: where the name begins in the scalar's
+ * text.
+ */
 int conf_field(struct conf_build *b, int source, struct conf_node *n, const char *name,
 	       uint32_t skip);
 /* The same of a source. */

@@ -1,7 +1,7 @@
 /*
- * conf_yaml: the text of a pipeline file becomes a tree. The only module that knows libfyaml. Its events are
- * read one by one, so nothing recurses on the input. What YAML has and a pipeline file does not
- * (anchors, aliases, tags, several documents, keys that are no texts) is refused here.
+ * conf_yaml: the text of a pipeline file becomes a tree. The only module that knows libfyaml. Its
+ * events are read one by one, so nothing recurses on the input. What YAML has and a pipeline file
+ * does not (anchors, aliases, tags, several documents, keys that are no texts) is refused here.
  */
 #include "conf_tree.h"
 
@@ -163,27 +163,30 @@ style_of(struct fy_token *token)
 	}
 }
 
-static void
-scalar_read(struct reader *r, struct fy_token *token)
+/*
+ * The text of a scalar, by chunks: asking for it whole fails (and leaks, in 0.7.12) where the
+ * parser misjudged its length. False when the parser cannot tell it.
+ */
+static bool
+token_text(struct fy_token *token, struct buf *out)
 {
-	size_t n = 0;
-	const char *text = fy_token_get_text(token, &n);
-	bool is_key = r->open && r->open->kind == CONF_MAP && !r->key;
+	struct fy_token_iter *iter = fy_token_iter_create(token);
+	const struct fy_iter_chunk *chunk = NULL;
+	int failed = 0;
 
-	if (!text) {
-		text = "";
-		n = 0;
-	}
-	if (n > CONF_TEXT_MAX) {
-		stop_at(r, token, "this text is too long");
-		return;
-	}
-	/* Only an escape in double quotes can bring one. */
-	if (memchr(text, 0, n)) {
-		stop_at(r, token, "this text has a NUL character");
-		return;
-	}
-	if (is_key) {
+	if (!iter)
+		return false;
+	while (out->len <= CONF_TEXT_MAX &&
+	       (chunk = fy_token_iter_chunk_next(iter, chunk, &failed)) != NULL)
+		buf_add(out, chunk->str, chunk->len);
+	fy_token_iter_destroy(iter);
+	return failed == 0;
+}
+
+static void
+text_place(struct reader *r, struct fy_token *token, const char *text, size_t n)
+{
+	if (r->open && r->open->kind == CONF_MAP && !r->key) {
 		key_read(r, token, text, n);
 		return;
 	}
@@ -195,6 +198,23 @@ scalar_read(struct reader *r, struct fy_token *token)
 	conf_node_text(r->t, node, text, n);
 	node->replaced = false;
 	node_put(r, node);
+}
+
+static void
+scalar_read(struct reader *r, struct fy_token *token)
+{
+	struct buf text = {0};
+
+	if (!token_text(token, &text))
+		stop_at(r, token, "the YAML parser cannot read this text");
+	else if (text.len > CONF_TEXT_MAX)
+		stop_at(r, token, "this text is too long");
+	else if (text.len &&
+		 memchr(text.data, 0, text.len)) /* an escape in double quotes can bring one */
+		stop_at(r, token, "this text has a NUL character");
+	else
+		text_place(r, token, buf_cstr(&text), text.len);
+	buf_free(&text);
 }
 
 static void
