@@ -6,7 +6,10 @@ BIN    ?= bin
 CC     ?= gcc
 CXX    ?= g++
 OPT    ?= -O2
-PYTHON ?= python3
+# Debian's own: its packages (pytest, psycopg, ...) are what deps.sh installs.
+PYTHON ?= /usr/bin/python3
+export PYTHON
+export WEIR_BIN = $(abspath $(BIN))
 Q       = $(if $(V),,@)
 
 WARN = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual \

@@ -43,12 +43,28 @@ def assert_equal(a, b, what):
 
 
 class Snapshot:
-    """All of a star schema, to hold against another run's. Rids differ between transports (they name
-    topic and offset), so they are left out unless asked for."""
+    """A star schema as natural keys, to hold against another pipeline's: surrogate keys are hashes under each pipeline's
+    own key, and rids name topic and offset, so neither is compared across transports."""
 
-    def __init__(self, dsn, tables=("fact_loan", "fact_work", "dim_resource"), rids=False):
-        drop = () if rids else ("rid", "version_rid")
-        self.tables = {t: rows(dsn, f"analytical_schema.{t}", without=drop) for t in tables}
+    def __init__(self, dsn, facts=("fact_loan", "fact_work"), members=(("dim_resource", "resource"),)):
+        self.tables = {}
+        with psycopg.connect(dsn) as c:
+            for dimension, natural in members:
+                names = [n for n in columns(c, f"analytical_schema.{dimension}") if n not in ("version_rid", f"{natural}_key")]
+                self.tables[dimension] = self._fetch(c, names, f"analytical_schema.{dimension} t")
+            for fact in facts:
+                names = [n for n in columns(c, f"analytical_schema.{fact}") if n != "rid"]
+                joins = f"analytical_schema.{fact} t"
+                for dimension, natural in members:
+                    if f"{natural}_key" in names:
+                        names[names.index(f"{natural}_key")] = f"{dimension}.{natural}"
+                        joins += f" left join analytical_schema.{dimension} using ({natural}_key)"
+                self.tables[fact] = self._fetch(c, names, joins)
+
+    @staticmethod
+    def _fetch(connection, names, source):
+        selected = ", ".join(n if "." in n else f"t.{n}" for n in names)
+        return sorted(connection.execute(f"select {selected} from {source}").fetchall(), key=repr)
 
     def assert_equal(self, other, what=""):
         for name, mine in self.tables.items():

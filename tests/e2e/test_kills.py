@@ -13,7 +13,7 @@ import pytest
 
 import loans
 from ports import wait_for
-from test_live import natural
+from tables import Snapshot
 from weir import SLOW, descendants
 
 DATA_ROLES = ("ingest", "correlate", "transform", "load")
@@ -115,7 +115,7 @@ def load(postgres, world):
     w.teardown()
     with psycopg.connect(dsn) as c:
         loans.check_fact_loan(c, streams)
-    return streams, natural(dsn)
+    return streams, Snapshot(dsn)
 
 
 def kills(n, seed, load, kafka, rabbit, make_weir, database, connection, capsys):
@@ -143,9 +143,7 @@ def kills(n, seed, load, kafka, rabbit, make_weir, database, connection, capsys)
         pytest.fail(f"{connection.execute(count).fetchone()[0]} of {total} events arrived\n{w.log_tail()}")
     wait_for("every acknowledgement", lambda: rabbit.count(queue) == 0, 30 * SLOW, 0.2)
     w.stop(killer.process)
-    got = natural(database)
-    assert got[0] == expected[0], "fact_loan differs from the fault-free run"
-    assert got[1] == expected[1], "fact_work differs from the fault-free run"
+    Snapshot(database).assert_equal(expected, "with kills and without")
     with capsys.disabled():
         times = sorted(t for r, t in killer.restarts if r != "supervisor")
         if times:
