@@ -19,6 +19,7 @@
 #include "load/load.h"
 #include "log.h"
 #include "mem.h"
+#include "pg_login.h"
 #include "sql/migrations.h"
 
 static const char pipeline_text[] =
@@ -74,7 +75,7 @@ enum {
 static struct {
 	struct model *m;
 	struct metric_page *page;
-	const char *dsn, *superuser_dsn;
+	struct buf dsn; /* of the load login, with the rights that apply gives it and no other */
 	struct pg *eye; /* looks at what is there */
 	struct worker workers[2];
 	struct load *loads[2];
@@ -127,14 +128,39 @@ text_is(const char *sql, const char *expected)
 
 /* ---- making ---- */
 
+static bool
+grant_run(void *ctx, const struct ddl_grant *g, struct err *e)
+{
+	struct buf *sql = ctx;
+
+	(void)e;
+	ddl_grant(g, sql);
+	buf_text(sql, ";\n");
+	return true;
+}
+
+static void
+grants_make(void)
+{
+	struct err e = {0};
+	struct buf sql = {0};
+
+	if (!ddl_grants(t.m, grant_run, &sql, &e) || !pg_script(t.eye, buf_cstr(&sql), &e))
+		fail_msg("grants: %s", e.text);
+	buf_free(&sql);
+}
+
 static void
 warehouse_make(void)
 {
 	struct err e = {0};
 	struct buf sql = {0};
 
-	run("DROP SCHEMA IF EXISTS admin_schema, analytical_schema CASCADE");
-	run("CREATE SCHEMA analytical_schema");
+	run("DROP SCHEMA IF EXISTS admin_schema, analytical_schema, development_schema,"
+	    " data_visualization_schema CASCADE");
+	for (unsigned i = 0; i < SCHEMA_MAX; i++)
+		if (i != SCHEMA_ADMIN)
+			buf_printf(&sql, "CREATE SCHEMA %s;", ddl_schemas[i].name);
 	for (unsigned i = 0; i < migrations_n; i++)
 		if (!pg_script(t.eye, migrations[i].text, &e))
 			fail_msg("migration %u: %s", migrations[i].number, e.text);
@@ -143,6 +169,7 @@ warehouse_make(void)
 	if (!pg_script(t.eye, buf_cstr(&sql), &e))
 		fail_msg("%s", e.text);
 	buf_free(&sql);
+	grants_make();
 	run("INSERT INTO admin_schema.pipeline (id, name, g, hash_key)"
 	    " VALUES (1, 'shop', 128, '\\x000102030405060708090a0b0c0d0e0f')");
 }
@@ -157,7 +184,7 @@ loader(int i, const char *instance)
 	w->page = t.page;
 	w->count[ROLE_INGEST] = 1;
 	snprintf(w->instance, sizeof(w->instance), "%s", instance);
-	t.loads[i] = load_new(w, mem_string(t.dsn));
+	t.loads[i] = load_new(w, mem_string(buf_cstr(&t.dsn)));
 	return t.loads[i];
 }
 
@@ -686,7 +713,12 @@ test_a_commit_in_doubt(void **state)
 	begin(l);
 	order("two", 1, -1, 1);
 	end(l);
-	run("SELECT pg_terminate_backend(backend_pid) FROM admin_schema.shard WHERE NOT closed");
+	struct load *killer = loader(1, "a");
+	connected(killer);
+	assert_true(pg_exec(
+	    killer->pg,
+	    "SELECT pg_terminate_backend(backend_pid) FROM admin_schema.shard WHERE NOT closed",
+	    NULL, &e));
 	commit_is(l, COMMIT_RETRY, &e);
 	assert_false(pg_alive(l->pg));
 	pg_close(l->pg);
@@ -830,6 +862,30 @@ model_make(void)
 }
 
 static void
+roles_make(void)
+{
+	struct err e = {0};
+	struct name login;
+
+	for (unsigned i = 0; i < GROUP_MAX; i++) {
+		struct buf sql = {0};
+		buf_printf(&sql, "CREATE ROLE %s NOLOGIN", ddl_groups[i].name);
+		run(buf_cstr(&sql));
+		buf_free(&sql);
+	}
+	for (unsigned i = 0; i < LOGIN_MAX; i++) {
+		struct buf sql = {0};
+		assert_true(ddl_login_name(t.m, (enum ddl_login)i, &login, &e));
+		buf_printf(&sql, "CREATE ROLE %s LOGIN PASSWORD 'secret'", login.s);
+		run(buf_cstr(&sql));
+		buf_free(&sql);
+	}
+	assert_true(ddl_login_name(t.m, LOGIN_LOAD, &login, &e));
+	run("GRANT SET ON PARAMETER session_replication_role TO weir_shop_load");
+	assert_true(pg_dsn_for(t.eye, login.s, "secret", &t.dsn, &e));
+}
+
+static void
 world_open(void)
 {
 	struct err e = {0};
@@ -839,11 +895,14 @@ world_open(void)
 	int fd = metric_page_create(ROLE_LOAD, 0, &e);
 	t.page = metric_page_map(fd, true, &e);
 	close(fd);
-	t.dsn = getenv("WEIR_TEST_DSN");
-	if (t.dsn && !pg_connect(t.dsn, "eye", settings, 5000, &t.eye, &e)) {
+	const char *dsn = getenv("WEIR_TEST_DSN");
+	if (dsn == NULL)
+		return;
+	if (!pg_connect(dsn, "eye", settings, 5000, &t.eye, &e)) {
 		fprintf(stderr, "%s\n", e.text);
 		exit(1);
 	}
+	roles_make();
 }
 
 static void
@@ -851,6 +910,7 @@ world_close(void)
 {
 	pg_close(t.eye);
 	model_free(t.m);
+	buf_free(&t.dsn);
 	metric_page_unmap(t.page);
 	for (unsigned i = 0; i < TABLES_MAX + 2; i++)
 		buf_free(&x.bodies[i]);
