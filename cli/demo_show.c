@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "dead.h"
 #include "explain.h"
@@ -170,27 +171,48 @@ dead_text(const struct demo_report *r, struct buf *out, struct err *e)
 	return true;
 }
 
+/* This executable as one would type it here. */
+static void
+self_name(char *out, size_t n)
+{
+	char exe[DEMO_PATH_MAX], here[DEMO_PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
+
+	snprintf(out, n, "weir");
+	if (len <= 0 || !getcwd(here, sizeof here))
+		return;
+	exe[len] = 0;
+	size_t m = strlen(here);
+	bool below = !strncmp(exe, here, m) && exe[m] == '/';
+	snprintf(out, n, "%s", below ? exe + m + 1 : exe);
+}
+
 static void
 next_text(const struct demo_report *r, const char *id, struct buf *out)
 {
+	const char *file = r->pipeline_file;
+	char weir[DEMO_PATH_MAX];
+
+	self_name(weir, sizeof weir);
 	title(out, "What to type next");
 	if (r->keep) {
 		buf_printf(out, "  export WEIR_DSN='%s'\n", r->dsn);
-		buf_text(out, "  psql \"$WEIR_DSN\"             # then: \\d analytical_schema.*\n");
-		buf_printf(out, "  export WEIR_PIPELINE=%s WEIR_DATA=. WEIR_LOGINS=.\n",
-			   r->pipeline_file);
-		buf_printf(out, "  weir explain %s\n  weir dead list\n  weir status\n",
-			   *id ? id : "ID");
+		buf_printf(out, "  export WEIR_PIPELINE=%s WEIR_DATA=. WEIR_LOGINS=.\n", file);
+		buf_text(out, "  psql \"$WEIR_DSN\"          # then: \\d analytical_schema.*\n");
+		buf_printf(out, "  %s status\n  %s explain %s\n  %s dead list\n", weir, weir,
+			   *id ? id : "ID", weir);
 		return;
 	}
-	buf_text(out, "  make demo KEEP=1              # stays up: psql, weir explain, weir dead, "
-		      "weir status\n");
-	buf_printf(out, "  weir validate %s\n", r->pipeline_file);
-	buf_printf(
-	    out,
-	    "  weir validate --effective %s    # with a WEIR_DSN of yours: weir apply, weir up\n",
-	    r->pipeline_file);
-	buf_text(out, "  weir help; weir help options\n");
+	buf_printf(out,
+		   "  %s demo --keep   # the same, but it stays up, for psql and for weir status, "
+		   "explain, dead\n",
+		   weir);
+	buf_text(out, "\n  and with a PostgreSQL of yours:\n"
+		      "  export WEIR_DSN=postgresql://owner@localhost/warehouse "
+		      "WEIR_DATA=/srv/loans WEIR_LOGINS=logins\n");
+	buf_printf(out, "  %s validate %s\n  %s plan %s\n  %s apply %s && %s up %s\n", weir, file,
+		   weir, file, weir, file, weir, file);
+	buf_printf(out, "  %s help options      # every key of the pipeline file\n", weir);
 }
 
 bool

@@ -229,6 +229,10 @@ picture_json(const struct picture *x, struct buf *out)
 static int
 outcome_tell(const struct picture *x)
 {
+	if (x->answered && x->database && !x->beats)
+		cli_say("note: this supervisor, found by its pipeline's name, does not hold the "
+			"pipeline in "
+			"this database: it is still starting, or serves another warehouse");
 	if (x->answered)
 		return x->ready ? EXIT_DONE : EXIT_TRY_LATER;
 	if (x->beats) {
