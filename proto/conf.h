@@ -8,7 +8,11 @@
 #include "model.h"
 #include "roles.h"
 
-enum { CONF_BYTES_MAX = 1 << 20, CONF_ERRORS_MAX = 100 };
+enum {
+	CONF_BYTES_MAX = 1 << 20,
+	CONF_ERRORS_MAX = 100,
+	CONF_SECRETS_MAX = 64, /* references of a file that go to one role */
+};
 
 /*
  * Every error found, already as text for a person:

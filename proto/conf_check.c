@@ -389,6 +389,25 @@ file_path(struct conf_tree *t, struct conf_node *n)
 	}
 }
 
+/* What is handed to a worker as a descriptor each. */
+static void
+secrets_count(struct conf_tree *t)
+{
+	unsigned n = 0;
+
+	for (struct conf_node *s = t->root; s; s = conf_node_next(t->root, s)) {
+		if (!s->option || s->option->type != OPTION_SECRET || s->kind != CONF_SCALAR ||
+		    !s->option->see)
+			continue;
+		n += option_is_reference(s->text);
+		if (n <= CONF_SECRETS_MAX || !option_is_reference(s->text))
+			continue;
+		conf_error(t, s, "more than %d secrets by reference: too many for one worker",
+			   CONF_SECRETS_MAX);
+		return;
+	}
+}
+
 static void
 paths_check(struct conf_tree *t)
 {
@@ -419,4 +438,5 @@ conf_check(struct conf_tree *t)
 		next = conf_node_next(t->root, n);
 	}
 	paths_check(t);
+	secrets_count(t);
 }

@@ -160,6 +160,12 @@ option_seen(const struct option *o, enum role role)
 	return role == ROLE_MAX || (o->see >> role & 1u);
 }
 
+bool
+option_is_reference(const char *s)
+{
+	return strncmp(s, "file:", 5) == 0 || strncmp(s, "env:", 4) == 0;
+}
+
 unsigned
 option_cores(void)
 {

@@ -74,12 +74,6 @@ text_print(struct buf *out, const char *s, size_t n)
 	buf_byte(out, '"');
 }
 
-static bool
-reference_is(const char *s)
-{
-	return strncmp(s, "file:", 5) == 0 || strncmp(s, "env:", 4) == 0;
-}
-
 /* A setting of librdkafka whose value is nobody's business. */
 static bool
 key_is_secret(const char *key)
@@ -98,7 +92,7 @@ key_is_secret(const char *key)
 static bool
 value_is_secret(const struct conf_node *n)
 {
-	if (n->option->type != OPTION_SECRET || reference_is(n->text))
+	if (n->option->type != OPTION_SECRET || option_is_reference(n->text))
 		return false;
 	if (n->parent->option->flags & OPTION_KEYS)
 		return key_is_secret(n->key);
@@ -224,8 +218,8 @@ conf_secrets(const struct model *m, enum role role, struct conf_secret *out, uns
 
 	for (struct conf_node *n = root; n; n = conf_node_next(root, n)) {
 		if (!n->option || n->option->type != OPTION_SECRET || n->kind != CONF_SCALAR ||
-		    !reference_is(n->text) || !option_seen(n->option, role) || role == ROLE_MAX ||
-		    count == max)
+		    !option_is_reference(n->text) || !option_seen(n->option, role) ||
+		    role == ROLE_MAX || count == max)
 			continue;
 		struct buf path = {0};
 		conf_path(n, &path);

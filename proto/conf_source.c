@@ -202,12 +202,6 @@ time_read(struct conf_build *b, struct source *s, struct conf_node *n)
 
 /* ---- where from ---- */
 
-static bool
-reference_is(const char *s)
-{
-	return strncmp(s, "file:", 5) == 0 || strncmp(s, "env:", 4) == 0;
-}
-
 static void
 kafka_read(struct source *s, struct conf_node *n)
 {
@@ -222,9 +216,9 @@ kafka_read(struct source *s, struct conf_node *n)
 	for (struct conf_node *p = properties->first; p; p = p->next) {
 		if (p->bad || p->kind != CONF_SCALAR)
 			continue;
-		s->properties[s->properties_n++] =
-		    (struct property){.key = mem_string(p->key),
-				      .value = reference_is(p->text) ? NULL : mem_string(p->text)};
+		s->properties[s->properties_n++] = (struct property){
+		    .key = mem_string(p->key),
+		    .value = option_is_reference(p->text) ? NULL : mem_string(p->text)};
 	}
 }
 
@@ -236,7 +230,7 @@ rabbit_read(struct conf_build *b, struct source *s, struct conf_node *n)
 
 	s->queue = text_of(n, "queue");
 	s->prefetch = (unsigned)conf_integer(n, "prefetch", 0);
-	if (url && url->kind == CONF_SCALAR && !reference_is(url->text)) {
+	if (url && url->kind == CONF_SCALAR && !option_is_reference(url->text)) {
 		s->url = mem_string(url->text);
 		if (strncmp(s->url, "amqp://", 7) != 0 && strncmp(s->url, "amqps://", 8) != 0)
 			conf_error(b->t, url,

@@ -90,7 +90,8 @@ union option_value {
 MUSTCHECK bool option_read(const struct option *o, const char *text, size_t n,
 			   union option_value *out, char why[static 256]);
 void option_bound_print(const struct option *o, int64_t bound, char out[static 32]);
-unsigned option_cores(void); /* default of lanes */
+bool option_is_reference(const char *s); /* file:PATH or env:NAME of a secret */
+unsigned option_cores(void);		 /* default of lanes */
 
 /* ---- the tree ---- */
 

@@ -650,6 +650,9 @@ bounds_reached(void **state)
 				      "  t: { kind: fact, grain: a, references: {",
 		    " r#: { dimension: d, value: k },", REFERENCES_MAX, "} }\n",
 		    "at most 16 references");
+	bound_check(HEAD "sources:\n  a:\n    kafka: { brokers: b, topic: t, properties: {",
+		    " p#: env:X,", CONF_SECRETS_MAX,
+		    "} }\n    time: none\n    fields: { k: text }\n" TAIL, "more than 64 secrets");
 }
 
 static void
