@@ -100,7 +100,8 @@ task_tick(struct worker *w, struct mono now, struct mono *next, struct err *e)
 		skel_progress(w);
 	} else if (!w->ending) {
 		log_warn("%s; trying again", failure.text);
-		skel_wait(w, WAIT_WAREHOUSE, "%s", failure.text);
+		if (failure.code == EXIT_UNAVAILABLE)
+			skel_wait(w, WAIT_WAREHOUSE, "%s", failure.text);
 		t->retry_ms = t->retry_ms * 2 < RETRY_MS_MAX ? t->retry_ms * 2 : RETRY_MS_MAX;
 	}
 	t->due = mono_add_ms(mono_now(), t->retry_ms);
