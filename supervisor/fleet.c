@@ -232,6 +232,20 @@ cause_of(const struct chan_event *ev, const struct child *c)
 	}
 }
 
+static void
+loss_tell(struct fleet *f, struct child *c, const struct chan_event *ev)
+{
+	char why[sizeof ev->why + 32];
+
+	if (ev->event == EVENT_EXIT)
+		snprintf(why, sizeof why, "died: %s", ev->why);
+	else if (ev->code == EXIT_DONE)
+		snprintf(why, sizeof why, "ended unasked");
+	else
+		snprintf(why, sizeof why, "gave up: %s", ev->why);
+	lost(f, c, cause_of(ev, c), why);
+}
+
 /* The one place where policy's word about a child is carried out. */
 static void
 child_post(struct fleet *f, struct child *c, const struct chan_event *ev)
@@ -260,7 +274,7 @@ child_post(struct fleet *f, struct child *c, const struct chan_event *ev)
 		lost(f, c, CAUSE_HANG, ev->why);
 		return;
 	case ACT_LOSS:
-		lost(f, c, cause_of(ev, c), ev->why);
+		loss_tell(f, c, ev);
 		return;
 	case ACT_KILL:
 		child_kill(c);

@@ -15,22 +15,12 @@
 #include "log.h"
 #include "mem.h"
 #include "sandbox.h"
+#include "skel_private.h"
 
 enum {
 	FRAMES_A_TURN = 64,
 	SECRET_BYTES_MAX = 64 * 1024,
-	SEND_MS_MAX = 1000,  /* HELLO, READY and BYE wait so long for room in the channel */
 	SOCKET_UMASK = 0117, /* pipes' sockets are 0660 */
-};
-
-struct skel {
-	const char *subject; /* "ingest.0" */
-	int slice_fd;
-	size_t slice_bytes;
-	char dir[sizeof((struct ctl_frame *)0)->config.dir];
-	bool configured, started, opened, going, gone; /* gone: EOF on the channel */
-	struct mono stats_due;
-	struct pipe_counts counted; /* what the page has seen of pipe_counts */
 };
 
 void
@@ -102,269 +92,6 @@ skel_secret(struct worker *w, const char *name, struct buf *out, struct err *e)
 	return err_set(e, EXIT_CONFIG, "secret %s was not handed over", name);
 }
 
-/* ---- going up ---- */
-
-static void
-frame_start(const struct worker *w, struct ctl_frame *f, enum ctl_type type)
-{
-	memset(f, 0, sizeof *f);
-	f->version = CTL_VERSION;
-	f->type = (uint8_t)type;
-	f->role = (uint16_t)w->ops->role;
-	f->index = (uint16_t)w->index;
-	f->generation = w->generation;
-}
-
-/* For what must arrive; when the supervisor does not read, there is nobody to tell. */
-static void
-frame_send(struct worker *w, const struct ctl_frame *f)
-{
-	struct pollfd out = {.fd = CTL_SOCKET, .events = POLLOUT};
-	struct err e;
-
-	while (!ctl_send(CTL_SOCKET, f, -1, &e)) {
-		if (e.code != EXIT_TRY_LATER || poll(&out, 1, SEND_MS_MAX) <= 0) {
-			w->skel->gone = true;
-			return;
-		}
-	}
-}
-
-static void
-hello_send(struct worker *w)
-{
-	struct ctl_frame f;
-
-	frame_start(w, &f, CTL_HELLO);
-	f.hello.pid = getpid();
-	frame_send(w, &f);
-}
-
-static void
-ready_send(struct worker *w, const struct sandbox_report *report)
-{
-	struct ctl_frame f;
-
-	frame_start(w, &f, CTL_READY);
-	f.ready.separation = (uint8_t)report->separation;
-	f.ready.seccomp = report->seccomp;
-	f.ready.landlock = report->landlock;
-	frame_send(w, &f);
-}
-
-static void
-bye_send(struct worker *w)
-{
-	struct ctl_frame f;
-
-	frame_start(w, &f, CTL_BYE);
-	f.bye.code = w->end_code;
-	snprintf(f.bye.why, sizeof f.bye.why, "%s", w->end_why);
-	frame_send(w, &f);
-}
-
-/* The pipes count from zero in each generation, the page goes on: add what is new. */
-static void
-counts_add(struct worker *w)
-{
-	struct pipe_counts *old = &w->skel->counted;
-
-	if (!w->pipes)
-		return;
-	struct pipe_counts now = pipe_counts(w->pipes);
-	metric_add(w->page, METRIC_FRAMES_SENT, now.sent_frames - old->sent_frames);
-	metric_add(w->page, METRIC_BYTES_SENT, now.sent_bytes - old->sent_bytes);
-	metric_add(w->page, METRIC_FRAMES_RECEIVED, now.received_frames - old->received_frames);
-	metric_add(w->page, METRIC_BYTES_RECEIVED, now.received_bytes - old->received_bytes);
-	*old = now;
-}
-
-/* Gossip: one that finds no room is left out, the next one says the same. */
-static void
-stats_send(struct worker *w, struct mono now)
-{
-	struct ctl_frame f;
-	struct err e;
-
-	w->skel->stats_due = mono_add_ms(now, CTL_STATS_MS);
-	counts_add(w);
-	frame_start(w, &f, CTL_STATS);
-	f.stats.progress = w->progress;
-	f.stats.queued = w->queued;
-	f.stats.wait = (uint16_t)w->wait;
-	if (w->wait != WAIT_NOTHING)
-		f.stats.wait_ms = mono_since_ms(w->wait_since, now);
-	snprintf(f.stats.why, sizeof f.stats.why, "%s", w->wait_why);
-	if (!ctl_send(CTL_SOCKET, &f, -1, &e) && e.code != EXIT_TRY_LATER)
-		w->skel->gone = true;
-}
-
-/* ---- coming down ---- */
-
-static bool
-config_take(struct worker *w, const struct ctl_frame *f, int fd, struct err *e)
-{
-	struct skel *s = w->skel;
-
-	if (s->configured || fd < 0)
-		return err_set(e, EXIT_BUG, "CONFIG comes once, with a descriptor");
-	s->configured = true;
-	s->slice_fd = fd;
-	s->slice_bytes = f->config.slice_bytes;
-	memcpy(s->dir, f->config.dir, sizeof s->dir);
-	memcpy(w->instance, f->config.instance, sizeof w->instance);
-	w->generation = f->generation;
-	for (int i = 0; i < ROLE_MAX; i++)
-		w->count[i] = f->config.count[i];
-	w->bounded = f->config.bounded;
-	w->accept_dead = f->config.accept_dead;
-	w->take_over = f->config.take_over;
-	w->close = f->config.close;
-	w->until_wall_us = f->config.until_wall_us;
-	return true;
-}
-
-/* A descriptor that a worker has one of. */
-static bool
-single_take(int *slot, int fd, struct err *e)
-{
-	if (*slot >= 0)
-		return err_set(e, EXIT_BUG, "a descriptor of this kind was given before");
-	*slot = fd;
-	return true;
-}
-
-static bool
-page_take(struct worker *w, int fd, struct err *e)
-{
-	if (w->page)
-		return err_set(e, EXIT_BUG, "a second metric page");
-	w->page = metric_page_map(fd, true, e);
-	if (w->page)
-		close(fd);
-	return w->page;
-}
-
-static bool
-fd_take(struct worker *w, const struct ctl_frame *f, int fd, struct err *e)
-{
-	switch ((enum ctl_fd_kind)f->fd.kind) {
-	case CTL_FD_LOGIN:
-		return single_take(&w->login_fd, fd, e);
-	case CTL_FD_KEY:
-		return single_take(&w->rid_key_fd, fd, e);
-	case CTL_FD_LISTEN:
-		return single_take(&w->listen_fd, fd, e);
-	case CTL_FD_BOARD:
-		return single_take(&w->board_fd, fd, e);
-	case CTL_FD_PAGE:
-		return page_take(w, fd, e);
-	case CTL_FD_PAGES:
-		if (w->pages_n == BOARD_ROWS_MAX)
-			return err_set(e, EXIT_BUG, "more than %d pages", BOARD_ROWS_MAX);
-		w->pages[w->pages_n].fd = fd;
-		w->pages[w->pages_n].role = (enum role)f->fd.of_role;
-		w->pages[w->pages_n++].index = f->fd.of_index;
-		return true;
-	case CTL_FD_SECRET:
-		if (w->secrets_n == SECRETS_MAX)
-			return err_set(e, EXIT_BUG, "more than %d secrets", SECRETS_MAX);
-		memcpy(w->secrets[w->secrets_n].name, f->fd.name, sizeof f->fd.name);
-		w->secrets[w->secrets_n++].fd = fd;
-		return true;
-	case CTL_FD_KIND_MAX:
-		break;
-	}
-	return err_set(e, EXIT_BUG, "a descriptor of an unknown kind");
-}
-
-static bool
-go_take(struct worker *w, struct err *e)
-{
-	if (w->skel->going)
-		return err_set(e, EXIT_BUG, "a second GO");
-	if (w->pipes && !pipes_connect(w->pipes, e))
-		return false;
-	w->skel->going = true;
-	return !w->ops->go || w->ops->go(w, e);
-}
-
-static void
-drain_take(struct worker *w)
-{
-	if (w->draining)
-		return;
-	w->draining = true;
-	if (!w->skel->going)
-		skel_end(w, EXIT_DONE, "drained before it began");
-	else if (w->ops->drain)
-		w->ops->drain(w);
-	else if (role_rows[w->ops->role].kind == ROLE_KIND_ALONE)
-		skel_end(w, EXIT_DONE, "drained");
-}
-
-/* The single place where control frames arrive. fd becomes the worker's when this succeeds. */
-static bool
-ctl_take(struct worker *w, const struct ctl_frame *f, int fd, struct err *e)
-{
-	struct skel *s = w->skel;
-
-	if (!ctl_check(f, false, e))
-		return false;
-	if (f->role != w->ops->role || f->index != w->index)
-		return err_set(e, EXIT_BUG, "a control frame for another worker");
-	log_debug("%s <- supervisor %s", s->subject, ctl_name((enum ctl_type)f->type));
-	if (f->type == CTL_CONFIG)
-		return config_take(w, f, fd, e);
-	if (f->type == CTL_FD && s->configured && !s->started && fd >= 0)
-		return fd_take(w, f, fd, e);
-	if (fd >= 0)
-		return err_set(e, EXIT_BUG, "a descriptor with %s",
-			       ctl_name((enum ctl_type)f->type));
-	if (f->type == CTL_START && s->configured && !s->started) {
-		s->started = true;
-		return true;
-	}
-	if (f->type == CTL_GO && s->started)
-		return go_take(w, e);
-	if (f->type != CTL_DRAIN)
-		return err_set(e, EXIT_BUG, "%s comes too early", ctl_name((enum ctl_type)f->type));
-	drain_take(w);
-	return true;
-}
-
-/* Takes what is in the channel; stops behind START, so that the birth goes on in order. */
-static bool
-channel_read(struct worker *w, struct err *e)
-{
-	struct skel *s = w->skel;
-
-	while (!w->ending) {
-		struct ctl_frame f;
-		bool before = s->started;
-		int fd;
-		switch (ctl_recv(CTL_SOCKET, &f, &fd, e)) {
-		case CTL_EMPTY:
-			return true;
-		case CTL_EOF:
-			s->gone = true;
-			return true;
-		case CTL_BROKEN:
-			return false;
-		case CTL_GOT:
-			break;
-		}
-		if (!ctl_take(w, &f, fd, e)) {
-			if (fd >= 0 && fd != s->slice_fd)
-				close(fd);
-			return false;
-		}
-		if (s->started != before)
-			return true;
-	}
-	return true;
-}
-
 bool
 skel_serve(struct worker *w)
 {
@@ -372,7 +99,7 @@ skel_serve(struct worker *w)
 	struct err e = {0};
 
 	if (mono_due(w->skel->stats_due, now))
-		stats_send(w, now);
+		channel_stats(w, now);
 	if (!channel_read(w, &e))
 		end_by(w, &e);
 	return !w->skel->gone && !w->ending;
@@ -457,7 +184,7 @@ worker_birth(struct worker *w, struct err *e)
 	secrets_close(w);
 	if (!pipes_birth(w, e))
 		return false;
-	ready_send(w, &report);
+	channel_ready(w, &report);
 	return true;
 }
 
@@ -467,7 +194,7 @@ worker_configure(struct worker *w, struct err *e)
 {
 	struct pollfd in = {.fd = CTL_SOCKET, .events = POLLIN};
 
-	hello_send(w);
+	channel_hello(w);
 	while (!w->skel->started && !w->skel->gone && !w->ending) {
 		if (poll(&in, 1, -1) < 0 && errno != EINTR)
 			return err_errno(e, EXIT_BUG, "control channel");
@@ -525,7 +252,7 @@ turn_before_go(struct worker *w, struct err *e)
 	struct mono now = mono_now();
 
 	if (mono_due(w->skel->stats_due, now))
-		stats_send(w, now);
+		channel_stats(w, now);
 	poll(&in, 1, mono_poll_ms(w->skel->stats_due, now));
 	return channel_read(w, e);
 }
@@ -554,7 +281,7 @@ turn_take(struct worker *w, struct turn *t, struct err *e)
 	if (w->ops->tick && !w->ending && !w->ops->tick(w, now, &t->next, e))
 		return false;
 	if (mono_due(w->skel->stats_due, now))
-		stats_send(w, now);
+		channel_stats(w, now);
 	return true;
 }
 
@@ -645,7 +372,7 @@ skel_main(int argc, char **argv, const struct worker_ops *ops)
 	    !worker_loop(&w, &e))
 		end_by(&w, &e);
 	if (!skel.gone)
-		bye_send(&w);
+		channel_bye(&w);
 	worker_free(&w);
 	log_exit(skel.gone ? EXIT_DONE : w.end_code);
 }

@@ -36,10 +36,10 @@ struct worker {
 	bool close; /* bounded: finished partitions count as the end of time */
 	int64_t until_wall_us;
 	struct model *model;
-	struct pipes *pipes;       /* NULL for roles without NEED_PIPES */
-	struct metric_page *page;  /* never NULL */
+	struct pipes *pipes;	  /* NULL for roles without NEED_PIPES */
+	struct metric_page *page; /* never NULL */
 	bool draining;
-	void *state;               /* the role's own, set by open */
+	void *state; /* the role's own, set by open */
 
 	/* Descriptors by kind, -1 when not given. The skeleton closes login, key and secrets after start. */
 	int login_fd, rid_key_fd, listen_fd, board_fd;
@@ -82,7 +82,7 @@ struct worker_ops {
 	/* After each wake; fds as filled by watch with revents. Returns when it wants to be called again. */
 	bool (*tick)(struct worker *w, struct mono now, struct mono *next, struct err *e);
 	void (*drain)(struct worker *w); /* DRAIN arrived; w->draining is set */
-	void (*stop)(struct worker *w);  /* free everything; also after a failed open or start */
+	void (*stop)(struct worker *w);	 /* free everything; also after a failed open or start */
 };
 
 int skel_main(int argc, char **argv, const struct worker_ops *ops);
