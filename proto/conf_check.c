@@ -83,6 +83,14 @@ keys_list(struct conf_tree *t, const struct option *o)
 }
 
 static void
+key_refused(struct conf_tree *t, struct conf_node *n, const struct option *o)
+{
+	n->bad = true;
+	conf_error_at(t, n->key_at, (uint32_t)strlen(n->key), NULL, "\"%s\" is not supported: %s",
+		      n->key, o->words);
+}
+
+static void
 key_unknown(struct conf_tree *t, struct conf_node *n)
 {
 	const struct option *o = n->parent->option;
@@ -90,6 +98,12 @@ key_unknown(struct conf_tree *t, struct conf_node *n)
 	uint32_t len = (uint32_t)strlen(n->key);
 	const char *word = conf_quote(t, n->key, len);
 
+	/* Wherever it stands, it asks for what must not be forgotten silently. */
+	if (strcmp(n->key, "sensitive") == 0 || strcmp(n->key, "token") == 0) {
+		key_refused(t, n,
+			    option_child(&(struct option){.path = "sources.*.fields.*"}, n->key));
+		return;
+	}
 	for (const struct option *c = option_next(o, NULL); c; c = option_next(o, c)) {
 		if (c->type != OPTION_REFUSED && !(c->flags & OPTION_HIDDEN))
 			nearest_try(&near, option_key(c));
@@ -100,14 +114,6 @@ key_unknown(struct conf_tree *t, struct conf_node *n)
 	else
 		conf_error_at(t, n->key_at, len, NULL, "unknown key %s; legal here: %s", word,
 			      keys_list(t, o));
-}
-
-static void
-key_refused(struct conf_tree *t, struct conf_node *n, const struct option *o)
-{
-	n->bad = true;
-	conf_error_at(t, n->key_at, (uint32_t)strlen(n->key), NULL, "\"%s\" is not supported: %s",
-		      n->key, o->words);
 }
 
 /* A name of the user's choice. */
