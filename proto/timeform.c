@@ -132,6 +132,12 @@ date_in_range(int64_t days)
 	return days >= DAYS_MIN && days <= DAYS_MAX;
 }
 
+int64_t
+date_nearest(int64_t days)
+{
+	return days < DAYS_MIN ? DAYS_MIN : days > DAYS_MAX ? DAYS_MAX : days;
+}
+
 bool
 time_in_range(int64_t us)
 {

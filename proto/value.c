@@ -6,6 +6,7 @@
 
 #include "decimal.h"
 #include "log.h"
+#include "timeform.h"
 
 enum {
 	DOUBLE_DIGITS_MIN = 15, /* significant digits that always survive a double, */
@@ -78,16 +79,15 @@ put_digits(char *to, unsigned x, unsigned n)
 	return to + n;
 }
 
-/* Years outside 1 to 9999 come only from a peer that is wrong; they are shown modulo 10,000. */
+/* Days out of range come only from a peer that is wrong; they are shown as the nearest that is in it. */
 static char *
 put_date(char *to, int64_t days)
 {
 	int64_t year;
 	unsigned month, day;
 
-	date_to_civil(days, &year, &month, &day);
-	to = put_digits(to, (unsigned)(year < 0 ? -(uint64_t)year % 10000 : (uint64_t)year % 10000),
-			4);
+	date_to_civil(date_nearest(days), &year, &month, &day);
+	to = put_digits(to, (unsigned)year, 4);
 	*to++ = '-';
 	to = put_digits(to, month, 2);
 	*to++ = '-';

@@ -41,6 +41,8 @@ finish(struct builder *b, const struct operand *result)
 	x->type = result->type;
 	x->result = result->ref;
 	x->zone = b->scope->zone;
+	buf_reserve(&b->code,
+		    sizeof *x->code); /* a run adds to the pointer even where there is no code */
 	x->code = (struct code *)(void *)buf_take(&b->code, &bytes);
 	x->code_n = (unsigned)(bytes / sizeof *x->code);
 	x->consts = (struct value *)(void *)buf_take(&b->consts, &bytes);

@@ -84,7 +84,8 @@ parse_number(struct builder *b, struct operand *out)
 
 	if (!decimal_parse(b->lex.s + t.at, t.len, &v, &e))
 		return expr_fail(b->error, t.from, t.to, "%s", e.text);
-	bool plain = strspn(b->lex.s + t.at, "0123456789") >= t.len;
+	bool plain = !memchr(b->lex.s + t.at, '.', t.len) && !memchr(b->lex.s + t.at, 'e', t.len) &&
+		     !memchr(b->lex.s + t.at, 'E', t.len);
 	if (plain && decimal_to_integer(&v, &i))
 		v = value_integer(i);
 	return build_const(b, v, t.from, t.to, out) && parse_token(b);
