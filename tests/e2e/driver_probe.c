@@ -6,7 +6,7 @@
  *
  * Options: bounded, latest, quiet (events are counted, not printed), prefetch=N, KEY=VALUE (a Kafka
  * property). Commands on stdin, a line each: start SLOT NEXT, pause SLOT, resume SLOT, committed SLOT
- * NEXT, hold 0|1 (poll for no events), sum (events so far and CPU), quit. Answers on stdout, a JSON
+ * NEXT, hold 0|1 (poll for no events), skip SECONDS (on the clock), sum (events so far and CPU), quit. Answers on stdout, a JSON
  * object a line: found, listed, event, frontier (when it changed), trouble (when it changed), sum.
  */
 #include <fcntl.h>
@@ -34,6 +34,7 @@ static struct {
 	bool quiet, hold, listed, started[SLOTS_MAX];
 	struct source_frontier last[SLOTS_MAX];
 	char trouble[2 * SOURCE_TROUBLE_MAX];
+	int64_t skip_ms; /* added to the clock of poll */
 	uint64_t events, bytes;
 	long slowest_us; /* longest call of poll */
 	char line[4096];
@@ -103,7 +104,8 @@ poll_once(void)
 	unsigned n = 0;
 	struct mono before = mono_now();
 
-	if (!p.ops->poll(p.driver, before, events, p.hold ? 0 : SOURCE_BATCH_MAX, &n, &e))
+	if (!p.ops->poll(p.driver, mono_add_ms(before, p.skip_ms), events,
+			 p.hold ? 0 : SOURCE_BATCH_MAX, &n, &e))
 		fatal(e.code, "poll: %s", e.text);
 	long us = (long)mono_since_us(before, mono_now());
 	if (us > p.slowest_us)
@@ -170,7 +172,7 @@ command(const char *line)
 	struct err e;
 
 	sscanf(line, "%15s %u %" SCNd64, verb, &slot, &next);
-	if (slot >= SLOTS_MAX)
+	if (slot >= SLOTS_MAX && strcmp(verb, "skip"))
 		fatal(EXIT_USAGE, "slot %u", slot);
 	if (!strcmp(verb, "start")) {
 		if (!p.ops->start(p.driver, slot, next, &e))
@@ -183,6 +185,8 @@ command(const char *line)
 		p.ops->committed(p.driver, slot, next);
 	else if (!strcmp(verb, "hold"))
 		p.hold = slot != 0;
+	else if (!strcmp(verb, "skip"))
+		p.skip_ms += slot * 1000;
 	else if (!strcmp(verb, "sum"))
 		sum_print();
 	else
