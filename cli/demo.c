@@ -13,6 +13,7 @@
 #include "conf.h"
 #include "keyhash.h"
 #include "mono.h"
+#include "rundir.h"
 #include "start.h"
 
 enum {
@@ -285,15 +286,30 @@ report(struct demo *d, struct err *e)
 	return good;
 }
 
+/* The status address of our supervisor, from its note. */
+static void
+url_find(const struct demo *d, char *url, size_t n)
+{
+	struct rundir_note notes[RUNDIR_FOUND_MAX];
+	unsigned found = rundir_find(notes, RUNDIR_FOUND_MAX);
+
+	snprintf(url, n, "(see the log)");
+	for (unsigned i = 0; i < found; i++)
+		if (notes[i].pid == d->supervisor.pid)
+			snprintf(url, n, "%s", notes[i].url);
+}
+
 /* With --keep: goes on feeding until somebody asks. */
 static bool
 keep_on(struct demo *d, struct err *e)
 {
+	char url[sizeof((struct rundir_note *)0)->url];
+
+	url_find(d, url, sizeof url);
 	cli_say("\nThe pipeline goes on, and so do its streams. Ctrl-C ends it and takes "
 		"everything away.\n"
-		"  DSN     %s\n  log     %s\n  status  `weir status` as above, or the address in "
-		"the log",
-		d->server.dsn, d->log);
+		"  URL   %s  (status, metrics, readyz)\n  DSN   %s\n  log   %s",
+		url, d->server.dsn, d->log);
 	return feed_run(d, INT64_MAX, e);
 }
 
@@ -368,6 +384,7 @@ demo_run(struct cli *c)
 
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
 	keyhash_init();
 	d->terminal = isatty(STDERR_FILENO);
 	cli_say("weir demo: loans at a bank, live");
