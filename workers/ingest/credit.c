@@ -9,7 +9,7 @@ struct credit_frame {
 	struct credit_frame *next;
 	struct mono sent_at;
 	size_t bytes;
-	uint32_t n;
+	uint32_t records, n;
 	struct position covers[];
 };
 
@@ -25,13 +25,13 @@ credit_free(struct credit *c)
 }
 
 void
-credit_charge(struct credit *c, unsigned lane, size_t bytes, const struct cover *covers, uint32_t n,
-	      struct mono now)
+credit_charge(struct credit *c, unsigned lane, size_t bytes, uint32_t records,
+	      const struct cover *covers, uint32_t n, struct mono now)
 {
 	struct credit_frame *f = mem_alloc(sizeof *f + n * sizeof f->covers[0]);
 	struct credit_lane *l = &c->lanes[lane];
 
-	*f = (struct credit_frame){.sent_at = now, .bytes = bytes, .n = n};
+	*f = (struct credit_frame){.sent_at = now, .bytes = bytes, .records = records, .n = n};
 	for (uint32_t i = 0; i < n; i++)
 		f->covers[i] = (struct position){covers[i].partition, covers[i].to};
 	if (l->last)
@@ -40,6 +40,7 @@ credit_charge(struct credit *c, unsigned lane, size_t bytes, const struct cover 
 		l->first = f;
 	l->last = f;
 	c->used_bytes += bytes;
+	c->records += records;
 }
 
 static bool
@@ -65,6 +66,7 @@ credit_settle(struct credit *c, unsigned lane, const struct parts *p)
 
 		check(c->used_bytes >= f->bytes);
 		c->used_bytes -= f->bytes;
+		c->records -= f->records;
 		l->first = f->next;
 		if (!l->first)
 			l->last = NULL;

@@ -12,6 +12,7 @@ struct credit_frame;
 struct credit {
 	uint64_t limit_bytes; /* this ingest's share */
 	uint64_t used_bytes;
+	uint64_t records; /* in frames that are not committed */
 	struct credit_lane {
 		struct credit_frame *first, *last; /* oldest first */
 	} lanes[LANES_MAX];
@@ -19,9 +20,9 @@ struct credit {
 
 void credit_free(struct credit *c);
 
-/* A frame was sent to the lane at `now` with these covers (copied). */
-void credit_charge(struct credit *c, unsigned lane, size_t bytes, const struct cover *covers,
-		   uint32_t n, struct mono now);
+/* A frame was sent to the lane at `now` with so many records and these covers (copied). */
+void credit_charge(struct credit *c, unsigned lane, size_t bytes, uint32_t records,
+		   const struct cover *covers, uint32_t n, struct mono now);
 
 /* After COMMITTED: gives back what its lane's committed positions cover. Returns the frames paid back. */
 unsigned credit_settle(struct credit *c, unsigned lane, const struct parts *p);

@@ -86,13 +86,13 @@ finish_step(struct ingest *in, struct mono now)
 	if (in->phase != INGEST_CLOSING)
 		return;
 	finish_done(in);
-	if (!done_outstanding(in) || in->w->draining) {
+	/*
+	 * A lane that has only covers of ours commits them when it likes: then the files stay open, and the
+	 * next run finds that it has read them.
+	 */
+	if (!done_outstanding(in) || in->w->draining ||
+	    (!in->credit.records && mono_since_ms(in->committed_at, now) > DONE_WAIT_MS))
 		last_send(in, now);
-	} else if (mono_since_ms(in->committed_at, now) > DONE_WAIT_MS) {
-		log_info("finished files stay open: a lane has not committed them in %d s",
-			 DONE_WAIT_MS / 1000);
-		last_send(in, now);
-	}
 }
 
 bool
