@@ -189,23 +189,6 @@ child_reaped(struct child *c, int status, int64_t now_wall_us)
 	c->row.up_since_wall_us = c->row.ready_since_wall_us = 0;
 }
 
-unsigned
-child_crashed(struct child *c, struct mono now)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < c->crashes_n; i++)
-		if (mono_since_ms(c->crashes[i], now) <= CRASH_WINDOW_MS)
-			c->crashes[kept++] = c->crashes[i];
-	if (kept == CRASHES_KEPT) {
-		memmove(c->crashes, c->crashes + 1, sizeof c->crashes - sizeof c->crashes[0]);
-		kept--;
-	}
-	c->crashes[kept++] = now;
-	c->crashes_n = kept;
-	return kept;
-}
-
 const char *
 child_hang(const struct child *c, struct mono now)
 {

@@ -12,8 +12,6 @@
 #include "mono.h"
 #include "policy.h"
 
-enum { CRASHES_KEPT = CRASHES_MAX + 1 };
-
 struct child {
 	enum role role;
 	unsigned index;
@@ -37,9 +35,7 @@ struct child {
 
 	unsigned strikes;      /* in a row; policy_delay_ms */
 	struct mono birth_due; /* of one that is born again alone */
-	struct mono crashes[CRASHES_KEPT];
-	unsigned crashes_n; /* nothing was committed between them */
-	char death[160];    /* the last one, for a person */
+	char death[160];       /* the last one, for a person */
 
 	struct board_row row; /* as it is shown */
 };
@@ -59,9 +55,6 @@ void child_kill(struct child *c);
 
 /* The process is gone: forgets it, keeps the evidence. status as from waitpid. */
 void child_reaped(struct child *c, int status, int64_t now_wall_us);
-
-/* One more crash; how many are within the window now. */
-unsigned child_crashed(struct child *c, struct mono now);
 
 /* NULL: alive (policy_hang). */
 const char *child_hang(const struct child *c, struct mono now);

@@ -101,54 +101,23 @@ static void PRINTF(3, 4) refuse(struct fleet *f, int code, const char *fmt, ...)
 
 /* ---- losses ---- */
 
-/* A commit since the last loss: whatever was wrong, work goes on; counting starts anew. */
-static void
-strikes_forget(struct fleet *f)
-{
-	uint64_t now = batches(f);
-
-	if (now == f->batches_seen)
-		return;
-	f->batches_seen = now;
-	f->strikes = 0;
-	for (unsigned i = 0; i < f->n; i++)
-		f->children[i].crashes_n = 0;
-}
-
-static unsigned
-strikes_next(unsigned strikes, const struct child *c, enum cause cause, struct mono now)
-{
-	return policy_strikes(strikes, cause, c->ready ? mono_since_ms(c->ready_at, now) : -1);
-}
-
-static void
-dependency_down(struct fleet *f, struct mono since, const char *subject, const char *why)
-{
-	if (f->down_since.us == 0 || since.us < f->down_since.us)
-		f->down_since = since;
-	snprintf(f->down_why, sizeof f->down_why, "%s: %s", subject, why);
-}
-
 static void
 data_lost(struct fleet *f, struct child *c, enum cause cause, const char *why, struct mono now)
 {
-	bool first = f->phase == PHASE_BEARING || f->phase == PHASE_RUNNING;
-
-	strikes_forget(f);
-	if (first) {
-		f->strikes = strikes_next(f->strikes, c, cause, now);
-		f->lost_at = now;
-		f->bear_due = mono_add_ms(now, policy_delay_ms(f->strikes));
+	losses_committed(&f->losses, batches(f));
+	if (f->phase == PHASE_BEARING || f->phase == PHASE_RUNNING) {
+		int64_t ms = losses_generation(&f->losses, c, cause, now);
 		log_warn("%s: %s; generation %u ends, the next one comes in %lld ms", c->subject,
-			 why, f->generation, (long long)policy_delay_ms(f->strikes));
+			 why, f->generation, (long long)ms);
 	}
 	if (cause == CAUSE_QUIT)
-		dependency_down(f, now, c->subject, why);
-	if (cause == CAUSE_CRASH && policy_gives_up(child_crashed(c, now))) {
+		losses_down(&f->losses, now, c->subject, why);
+	unsigned crashes = cause == CAUSE_CRASH ? losses_crash(&f->losses, c->role, now) : 0;
+	if (policy_gives_up(crashes)) {
 		refuse(f, EXIT_BUG,
-		       "%s: %s; the last of %u crashes within %d s, and nothing was committed "
-		       "between them: restarting does not help",
-		       c->subject, why, c->crashes_n, CRASH_WINDOW_MS / 1000);
+		       "%s: %s; the last of %u crashes of this role within %d s, and nothing was "
+		       "committed between them: restarting does not help",
+		       c->subject, why, crashes, CRASH_WINDOW_MS / 1000);
 		return;
 	}
 	phase_post(f, PHASE_EV_LOSS);
@@ -161,14 +130,11 @@ lost(struct fleet *f, struct child *c, enum cause cause, const char *why)
 
 	if (f->phase >= PHASE_CLOSING)
 		return;
-	if (child_is_data(c)) {
+	if (child_is_data(c))
 		data_lost(f, c, cause, why, now);
-		return;
-	}
-	c->strikes = strikes_next(c->strikes, c, cause, now);
-	c->birth_due = mono_add_ms(now, policy_delay_ms(c->strikes));
-	log_warn("%s: %s; it is born again in %lld ms", c->subject, why,
-		 (long long)policy_delay_ms(c->strikes));
+	else
+		log_warn("%s: %s; it is born again in %lld ms", c->subject, why,
+			 (long long)losses_alone(c, cause, now));
 }
 
 /* ---- children ---- */
@@ -333,9 +299,9 @@ start_flow(struct fleet *f)
 	for (unsigned i = 0; i < f->n; i++)
 		if (child_is_data(&f->children[i]) && f->children[i].state == CHILD_READY)
 			event_post(f, &f->children[i], EVENT_GO, "");
-	if (f->lost_at.us)
+	if (f->losses.lost_at.us)
 		log_info("generation %u runs, %lld ms after the loss", f->generation,
-			 (long long)mono_since_ms(f->lost_at, mono_now()));
+			 (long long)mono_since_ms(f->losses.lost_at, mono_now()));
 	else
 		log_info("generation %u runs", f->generation);
 }
@@ -414,7 +380,7 @@ settle(struct fleet *f, struct mono now)
 		    data_all(f, is_finished))
 			phase_post(f, PHASE_EV_ALL_DONE);
 		if (f->phase == PHASE_RENEWING && data_all(f, is_down) &&
-		    mono_due(f->bear_due, now))
+		    mono_due(f->losses.bear_due, now))
 			phase_post(f, PHASE_EV_REAPED);
 		if (f->phase >= PHASE_DRAINING && mono_due(f->phase_due, now))
 			phase_post(f, PHASE_EV_LATE);
@@ -447,7 +413,7 @@ fleet_init(struct fleet *f, const struct fleet_setup *setup, struct err *e)
 
 	memset(f, 0, sizeof *f);
 	f->setup = *setup;
-	f->phase_due = f->bear_due = mono_never();
+	f->phase_due = f->losses.bear_due = mono_never();
 	for (int r = 0; r < ROLE_MAX; r++) {
 		const struct role_row *row = &role_rows[r];
 		if (row->kind == ROLE_KIND_PARENT || !(setup->roles & 1u << r))
@@ -544,15 +510,16 @@ dependencies_watch(struct fleet *f, struct mono now)
 		if (c->wait != WAIT_WAREHOUSE && c->wait != WAIT_SOURCE)
 			continue;
 		waits = true;
-		dependency_down(f, c->wait_since, c->subject, c->why);
+		losses_down(&f->losses, c->wait_since, c->subject, c->why);
 	}
 	if (!waits && f->phase == PHASE_RUNNING && data_all(f, is_steady))
-		f->down_since = (struct mono){0};
-	if (!f->setup.chan.bounded || f->down_since.us == 0)
+		f->losses.down_since = (struct mono){0};
+	if (!f->setup.chan.bounded || f->losses.down_since.us == 0)
 		return;
-	if (mono_since_ms(f->down_since, now) > f->setup.wait_ms)
+	if (mono_since_ms(f->losses.down_since, now) > f->setup.wait_ms)
 		refuse(f, EXIT_UNAVAILABLE, "a dependency is down for %lld s; %s",
-		       (long long)mono_since_ms(f->down_since, now) / 1000, f->down_why);
+		       (long long)mono_since_ms(f->losses.down_since, now) / 1000,
+		       f->losses.down_why);
 }
 
 static void
@@ -591,7 +558,7 @@ fleet_tick(struct fleet *f, struct mono now)
 	settle(f, now);
 	struct mono next = mono_min(alone_bear(f, now), mono_add_ms(now, TICK_MS));
 	if (f->phase == PHASE_RENEWING && data_all(f, is_down))
-		next = mono_min(next, f->bear_due);
+		next = mono_min(next, f->losses.bear_due);
 	if (f->phase >= PHASE_DRAINING)
 		next = mono_min(next, f->phase_due);
 	board_publish(f->setup.board, f->children, f->n);

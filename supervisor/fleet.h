@@ -7,12 +7,11 @@
 
 #include "chan.h"
 #include "child.h"
+#include "loss.h"
 #include "rundir.h"
 
 enum {
 	CLOSE_MS_MAX = 3000, /* what the workers that are alone have for ending */
-	KILL_MS_MAX = 5000,
-	REASON_BYTES_MAX = 640,
 };
 
 struct fleet_setup {
@@ -33,13 +32,8 @@ struct fleet {
 	enum phase phase;
 	struct mono phase_due; /* the phase's time limit */
 	uint32_t generation;
-	unsigned strikes;	/* losses in a row without a commit */
-	struct mono bear_due;	/* throttle */
-	struct mono lost_at;	/* for the log: from death to GO */
-	uint64_t batches_seen;	/* committed when the last generation was lost */
-	bool asked;		/* to stop */
-	struct mono down_since; /* a dependency has been down since; 0: none */
-	char down_why[REASON_BYTES_MAX];
+	struct losses losses;
+	bool asked; /* to stop */
 	int exit_code;
 	char reason[REASON_BYTES_MAX]; /* of exit_code != 0 */
 };

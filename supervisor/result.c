@@ -109,7 +109,7 @@ progress_show(struct progress *p, const struct fleet *f, struct mono now)
 	int n = snprintf(line, sizeof line,
 			 "\r\033[K%" PRIu64 " events committed, %.0f/s, %" PRIu64 " waiting%s%s",
 			 r.all_events, rate, r.backlog, left,
-			 f->down_since.us ? ", a dependency is down" : "");
+			 f->losses.down_since.us ? ", a dependency is down" : "");
 	if (n > 0) {
 		ssize_t ignored = write(STDERR_FILENO, line,
 					(size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
