@@ -35,7 +35,7 @@ THIRD_PARTY = {
     "libfyaml.h": {"proto/conf_yaml.c"},
     "microhttpd.h": {"workers/status/http.c"},
     "simdjson.h": {"workers/ingest/json.cc"},
-    "jansson.h": {"workers/status/json.c", "cli/json.c"},
+    "jansson.h": {"workers/status/json.c", "cli/status_text.c"},
     "zlib.h": None, "zstd.h": None, "seccomp.h": {"proto/sandbox.c"}, "systemd/sd-daemon.h": set(),
 }
 SUPERVISOR_MAY = {"roles", "ctl", "conf", "model", "value", "expr/expr", "log", "metric", "mem", "err", "mono",
@@ -174,7 +174,7 @@ def docs():
             problems.append(f"README.md names {name}, which does not exist")
     metrics = pathlib.Path("docs/metrics.md")
     text = metrics.read_text() if metrics.exists() else ""
-    for name in re.findall(r'METRIC(?:_SOURCE|_TABLE)?\(\w+, "(\w+)"', pathlib.Path("proto/metric.def").read_text()):
+    for name in re.findall(r'(?m)^METRIC(?:_SOURCE|_TABLE)?\(\w+, "(\w+)"', pathlib.Path("proto/metric.def").read_text()):
         if name not in text:
             problems.append(f"docs/metrics.md does not name weir_{name}")
     return problems
