@@ -1,6 +1,6 @@
 /*
- * demo: the parts of `weir demo`: a private PostgreSQL, a generator of live loan events, and what is
- * shown at the end.
+ * demo: the parts of `weir demo`: a private PostgreSQL, a generator of live loan events, and
+ * what is shown at the end.
  */
 #ifndef CLI_DEMO_H
 #define CLI_DEMO_H
@@ -36,7 +36,10 @@ struct demo_feed;
 
 /* Appends to DIR/<stream>.ndjson from now on. */
 MUSTCHECK bool demo_feed_open(struct demo_feed **out, const char *dir, struct err *e);
-/* Writes what is due; with last: begins no more loans, and what is not yet due is written, but for late offers. */
+/*
+ * Writes what is due; with last: begins no more loans, and what is not yet due is written, too, but
+ * for offers that are held back.
+ */
 MUSTCHECK bool demo_feed_tick(struct demo_feed *f, bool last, struct err *e);
 void demo_feed_counts(const struct demo_feed *f, uint64_t written[static STREAM_MAX],
 		      uint64_t *broken);

@@ -1,7 +1,8 @@
 /*
- * demo: the generator. Every loan is a script of events drawn from a few branches, each event with the time at
- * which it happened (simulated: a second of the demo is six hours of the bank) and the time at which its
- * stream delivers it, which for some offers is a good deal later. A heap holds what is not due yet.
+ * demo: the generator. Every loan is a script of events drawn from a few branches, each event
+ * with the time at which it happened (simulated: a second of the demo is six hours of the bank)
+ * and the time at which its stream delivers it, which for some offers is a good deal later. A
+ * heap holds what is not due yet.
  */
 #include "demo.h"
 

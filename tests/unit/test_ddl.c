@@ -1,6 +1,7 @@
 /*
- * The SQL of the loans example, table by table and grant by grant, beside tests/golden/ddl/. GOLDEN_UPDATE=1
- * accepts today's. And what must hold for any pipeline: names quoted, names cut, special members.
+ * The SQL of the loans example, table by table and grant by grant, beside tests/golden/ddl/.
+ * GOLDEN_UPDATE=1 accepts today's. And what must hold for any pipeline: names quoted, names cut,
+ * special members.
  */
 #include <setjmp.h>
 #include <stdarg.h>

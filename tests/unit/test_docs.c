@@ -1,6 +1,6 @@
 /*
- * The documentation does not lie: every pipeline in it validates, and what comes from tables in the code
- * (functions, metrics, verbs, exit codes) stands in it.
+ * The documentation does not lie: every pipeline in it validates, and what comes from tables in
+ * the code (functions, metrics, verbs, exit codes) stands in it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
