@@ -129,7 +129,7 @@ apply_do(const struct cli *c, const struct model *m, struct pg *pg)
 		code = done_tell(c, p, &out);
 	for (unsigned i = 0; i < a.logins_n; i++)
 		login_drop(&a.logins[i]);
-	plan_free(p);
+	plan_drop(p);
 	return cli_finish(c, &out, code);
 }
 

@@ -128,7 +128,7 @@ plan_make(struct plan *p, struct err *e)
 }
 
 void
-plan_free(struct plan *p)
+plan_drop(struct plan *p)
 {
 	for (unsigned i = 0; i < p->n; i++) {
 		free(p->changes[i].words);
@@ -181,7 +181,7 @@ plan_show(const struct cli *c, const struct model *m, struct pg *pg)
 
 	if (!pg_script(pg, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &e) ||
 	    !plan_make(&p, &e)) {
-		plan_free(&p);
+		plan_drop(&p);
 		return cli_fail(c, &e,
 				"weir plan needs to read the catalogue and admin_schema as "
 				"their owner");
@@ -198,7 +198,7 @@ plan_show(const struct cli *c, const struct model *m, struct pg *pg)
 			m->path, p.todo == 1 ? "it" : "them");
 	else
 		cli_say("nothing to do: the warehouse fits %s", m->path);
-	plan_free(&p);
+	plan_drop(&p);
 	return cli_finish(c, &out, code);
 }
 

@@ -41,7 +41,7 @@ struct plan {
 
 /* Fills an empty plan; the changes are in the order in which they must be done. */
 MUSTCHECK bool plan_make(struct plan *p, struct err *e);
-void plan_free(struct plan *p);
+void plan_drop(struct plan *p);
 void plan_print(const struct plan *p, bool sql, struct buf *out);
 void plan_json(const struct plan *p, const char *outcome, struct buf *out);
 
