@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include <glob.h>
 #include <unistd.h>
 
 #include "conf.h"
@@ -737,20 +738,77 @@ missing_file(void **state)
 /* ---- the page ---- */
 
 static void
+page_read(const char *path, struct buf *out)
+{
+	FILE *f = fopen(path, "re");
+	size_t n;
+
+	assert_non_null(f);
+	do {
+		buf_reserve(out, 65536);
+		n = fread(out->data + out->len, 1, 65536, f);
+		out->len += n;
+	} while (n > 0);
+	fclose(f);
+}
+
+static void
 reference_is_current(void **state)
 {
 	struct buf page = {0}, have = {0};
-	FILE *f = fopen("docs/reference.md", "re");
 
 	(void)state;
 	conf_reference_print(&page);
-	assert_non_null(f);
-	buf_reserve(&have, page.len + 2);
-	have.len = fread(have.data, 1, page.len + 1, f);
-	fclose(f);
+	page_read("docs/reference.md", &have);
 	assert_string_equal(buf_cstr(&page), buf_cstr(&have)); /* else: make docs */
 	buf_free(&page);
 	buf_free(&have);
+}
+
+/* Every whole pipeline file that the documents show must be one. */
+static unsigned
+blocks_valid(const char *path, char *page)
+{
+	static const char fence[] = "```yaml\n";
+	unsigned found = 0;
+
+	for (char *at = page; (at = strstr(at, fence)) != NULL;) {
+		char *begin = at + strlen(fence), *end = strstr(begin, "```");
+		assert_non_null(end);
+		*end = '\0';
+		at = end + 1;
+		if (strncmp(begin, "pipeline:", 9) != 0 && !strstr(begin, "\npipeline:"))
+			continue;
+		struct conf_report report = {0};
+		struct model *m = NULL;
+		if (!conf_read_text(path, begin, strlen(begin), &m, &report))
+			print_message("%s", buf_cstr(&report.text));
+		conf_report_free(&report);
+		assert_non_null(m);
+		model_free(m);
+		found++;
+	}
+	return found;
+}
+
+static void
+documents_valid(void **state)
+{
+	unsigned found = 0;
+	glob_t pages;
+
+	(void)state;
+	assert_int_equal(glob("docs/*.md", 0, NULL, &pages), 0);
+	assert_int_equal(glob("README.md", GLOB_APPEND, NULL, &pages), 0);
+	for (size_t i = 0; i < pages.gl_pathc; i++) {
+		struct buf page = {0};
+		page_read(pages.gl_pathv[i], &page);
+		buf_byte(&page, 0);
+		found += blocks_valid(pages.gl_pathv[i], (char *)page.data);
+		buf_free(&page);
+	}
+	globfree(&pages);
+	assert_true(found > 0);
 }
 
 int
@@ -774,6 +832,7 @@ main(void)
 	    cmocka_unit_test(report_json),
 	    cmocka_unit_test(missing_file),
 	    cmocka_unit_test(reference_is_current),
+	    cmocka_unit_test(documents_valid),
 	};
 
 	return cmocka_run_group_tests_name("conf", tests, variables_setup, NULL);
