@@ -74,7 +74,7 @@ pg_fail_result(struct pg *p, const PGresult *r, struct err *e)
 
 /* ---- waiting ---- */
 
-/* One turn of waiting for the socket; flushes what is queued. */
+/* Flushes what is queued; when that was all, and it is done, there is nothing to wait for yet. */
 static bool
 wait_turn(struct pg *p, bool *unflushed, struct err *e)
 {
@@ -82,14 +82,21 @@ wait_turn(struct pg *p, bool *unflushed, struct err *e)
 
 	if (flushed < 0)
 		return pg_fail_lost(p, PQerrorMessage(p->conn), e);
+	bool done = *unflushed && flushed == 0;
 	*unflushed = flushed > 0;
+	if (done)
+		return true;
 	struct pollfd f = {.fd = PQsocket(p->conn),
 			   .events = (short)(POLLIN | (flushed > 0 ? POLLOUT : 0))};
 	int n = poll(&f, 1, PG_WAIT_MS);
 	if (n > 0 && (f.revents & ~POLLOUT) && !PQconsumeInput(p->conn))
 		return pg_fail_lost(p, PQerrorMessage(p->conn), e);
-	if (n == 0 && p->on_wait && !p->on_wait(p->on_wait_ctx))
-		return pg_fail_lost(p, "given up while waiting", e);
+	/* By time, not when nothing came: a server that trickles must not keep us from serving. */
+	if (p->on_wait && mono_due(p->serve_at, mono_now())) {
+		p->serve_at = mono_add_ms(mono_now(), PG_WAIT_MS);
+		if (!p->on_wait(p->on_wait_ctx))
+			return pg_fail_lost(p, "given up while waiting", e);
+	}
 	return true;
 }
 
@@ -110,19 +117,11 @@ bool
 pg_next_result(struct pg *p, PGresult **out, struct err *e)
 {
 	bool unflushed = PQflush(p->conn) != 0;
-	struct mono serve = mono_add_ms(mono_now(), PG_WAIT_MS);
 
 	*out = NULL;
-	while (unflushed || PQisBusy(p->conn)) {
+	while (unflushed || PQisBusy(p->conn))
 		if (!wait_turn(p, &unflushed, e))
 			return false;
-		/* A server that trickles must not keep us from serving. */
-		if (p->on_wait && mono_due(serve, mono_now())) {
-			serve = mono_add_ms(mono_now(), PG_WAIT_MS);
-			if (!p->on_wait(p->on_wait_ctx))
-				return pg_fail_lost(p, "given up while waiting", e);
-		}
-	}
 	*out = PQgetResult(p->conn);
 	return true;
 }

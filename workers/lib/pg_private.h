@@ -15,6 +15,7 @@ struct pg {
 	bool lost;    /* nothing more can be sent; close it */
 	bool (*on_wait)(void *ctx);
 	void *on_wait_ctx;
+	struct mono serve_at; /* when it is to be called again */
 	char sqlstate[SQLSTATE_BYTES + 1];
 	const char *prepared[PG_PREPARED_MAX]; /* by address; the index is the statement's name */
 	unsigned prepared_n;
