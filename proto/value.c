@@ -79,7 +79,8 @@ put_digits(char *to, unsigned x, unsigned n)
 	return to + n;
 }
 
-/* Days out of range come only from a peer that is wrong; they are shown as the nearest that is in it. */
+/* Days out of range come only from a peer that is wrong; they are shown as the nearest that is in
+ * it. */
 static char *
 put_date(char *to, int64_t days)
 {

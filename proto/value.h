@@ -35,7 +35,7 @@ enum {
 	DECIMAL_SCALE_MAX = 18,
 	TEXT_BYTES_MAX = 1 << 20, /* longest text or json value of one field */
 	RID_BYTES = 16,
-	VALUE_FORMAT_MAX = 64,   /* longest canonical text of anything but text and json */
+	VALUE_FORMAT_MAX = 64, /* longest canonical text of anything but text and json */
 };
 
 typedef __int128 int128;
@@ -97,11 +97,11 @@ static inline struct value
 value_decimal(int128 units, unsigned scale)
 {
 	return (struct value){.type = VALUE_DECIMAL,
-	    .scale = (uint8_t)scale,
-	    .decimal = {(uint64_t)units, (int64_t)((uint128)units >> 64)}};
+			      .scale = (uint8_t)scale,
+			      .decimal = {(uint64_t)units, (int64_t)((uint128)units >> 64)}};
 }
 
-const char *value_type_name(enum value_type t); /* "text", "boolean", ...; as in the pipeline file */
+const char *value_type_name(enum value_type t); /* "text", ...; as in the pipeline file */
 enum value_type value_type_find(const char *name, size_t n); /* VALUE_TYPE_MAX: none */
 
 /*
@@ -112,14 +112,14 @@ enum value_type value_type_find(const char *name, size_t n); /* VALUE_TYPE_MAX: 
 int value_compare(const struct value *a, const struct value *b);
 
 /*
- * The canonical text of a value, as it is shown, hashed and compared as a correlation ID or a natural
- * key: integers and decimals in plain digits (decimal keeps its scale), timestamps as
- * 2011-10-01T00:38:44.546Z (fraction without trailing zeros, absent when zero), dates as 2011-10-01,
- * booleans true and false. Appends to b.
+ * The canonical text of a value, as it is shown, hashed and compared as a correlation ID or a
+ * natural key: integers and decimals in plain digits (decimal keeps its scale), timestamps as
+ * 2011-10-01T00:38:44.546Z (fraction without trailing zeros, absent when zero), dates as
+ * 2011-10-01, booleans true and false. Appends to b.
  */
 void value_print(const struct value *v, struct buf *b);
 
-/* The same into a fixed array, for any type but text and json; returns the bytes, no NUL is added. */
+/* The same into an array, for any type but text and json; returns the bytes, adds no NUL. */
 size_t value_format(const struct value *v, char out[static VALUE_FORMAT_MAX]);
 
 /*
@@ -131,8 +131,8 @@ size_t value_format(const struct value *v, char out[static VALUE_FORMAT_MAX]);
 MUSTCHECK bool decimal_parse(const char *s, size_t n, struct value *out, struct err *e);
 
 /*
- * Forms of time (pipeline file: `form:` of a field). RFC 3339 with offset or Z, also with a space for
- * T and lower-case t and z, fractions of 1 to 9 digits cut to microseconds, seconds 60 refused.
+ * Forms of time (pipeline file: `form:` of a field). RFC 3339 with offset or Z, also with a space
+ * for T and lower-case t and z, fractions of 1 to 9 digits cut to microseconds, seconds 60 refused.
  * Without an offset: only when zone is not NULL (an IANA name; the local time of that zone; a local
  * time that does not exist or is ambiguous takes the earlier offset). unix_s, unix_ms, unix_us take
  * a JSON number (unix_s may have a fraction).
@@ -147,7 +147,7 @@ int64_t zone_to_utc_us(const struct zone *z, int64_t local_us);
 int64_t zone_date(const struct zone *z, int64_t time_us); /* days since the epoch, in that zone */
 
 MUSTCHECK bool time_parse(const char *s, size_t n, enum time_form form, const struct zone *zone,
-    int64_t *time_us, struct err *e);
+			  int64_t *time_us, struct err *e);
 MUSTCHECK bool date_parse(const char *s, size_t n, int64_t *days, struct err *e); /* 2011-10-01 */
 int64_t date_from_civil(int64_t year, unsigned month, unsigned day); /* proleptic Gregorian */
 void date_to_civil(int64_t days, int64_t *year, unsigned *month, unsigned *day);

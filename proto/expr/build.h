@@ -1,9 +1,11 @@
 /*
- * build: an expression while it is compiled, private to proto/expr. The parser goes over the source once; each
- * rule leaves one operand and emits the code that computes it, so there is no tree to walk or to overflow.
+ * build: an expression while it is compiled, private to proto/expr. The parser goes over the source
+ * once; each rule leaves one operand and emits the code that computes it, so there is no tree to
+ * walk or to overflow.
  *
- * Temporaries are a stack: who parses an operand at top `mark` finds its result either in no temporary
- * at all (an input, a constant) or in temporary `mark`, and top at most mark + 1.
+ * Temporaries are a stack: who parses an operand at top `mark` finds its result either in no
+ * temporary at all (an input, a constant) or in temporary `mark`, and top at most mark + 1.
+ *
  * All functions: false = *b->error was set.
  */
 #ifndef PROTO_EXPR_BUILD_H

@@ -1,4 +1,5 @@
-/* Calls: functions of the table, the forms that only look like functions, and what the scope answers. */
+/* Calls: functions of the table, the forms that only look like functions, and what the scope
+ * answers. */
 #include "build.h"
 
 #include <stdio.h>

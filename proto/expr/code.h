@@ -1,7 +1,8 @@
 /*
- * code: what an expression is compiled to, private to proto/expr. A flat list of instructions; operands are
- * references to an input slot, a constant or a temporary. Jumps go forward only, so every run ends.
- * An instruction reads its operands before it writes its result, which may be one of them.
+ * code: what an expression is compiled to, private to proto/expr. A flat list of instructions;
+ * operands are references to an input slot, a constant or a temporary. Jumps go forward only, so
+ * every run ends. An instruction reads its operands before it writes its result, which may be one
+ * of them.
  */
 #ifndef PROTO_EXPR_CODE_H
 #define PROTO_EXPR_CODE_H
@@ -84,7 +85,7 @@ struct expr {
 	const struct zone *zone; /* borrowed */
 };
 
-/* What OP_CAST does, also at compile time; false: no such value (overflow, malformed). `text` needs st. */
+/* What OP_CAST does, also at compile time; false: overflow, malformed. Casts to text need st. */
 MUSTCHECK bool expr_convert(const struct value *v, enum value_type to, const struct zone *zone,
 			    struct expr_run_state *st, struct value *out);
 
@@ -95,7 +96,7 @@ bool expr_convert_exists(enum value_type from, enum value_type to);
 char *scratch_take(struct expr_run_state *st, size_t n);
 void run_state_prepare(struct expr_run_state *st);
 
-/* SQL's like: % any run, _ one character, \ takes the next one as it is. false: ends in a lone \. */
+/* SQL's like: % any run, _ one character, \ takes the next as it is. false: ends in a lone \. */
 MUSTCHECK bool like_match(const char *s, size_t n, const char *pattern, size_t pattern_n,
 			  bool *match);
 bool like_good(const char *pattern, size_t n);

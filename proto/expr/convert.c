@@ -155,7 +155,7 @@ to_date(const struct value *v, const struct zone *zone, struct value *out)
 	return true;
 }
 
-/* A date is its midnight in the zone; a text may be a date alone, and is local without an offset. */
+/* A date is its midnight in the zone; a text may be a date, and is local without an offset. */
 static bool
 to_timestamp(const struct value *v, const struct zone *zone, struct value *out)
 {

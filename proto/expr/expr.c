@@ -123,7 +123,8 @@ conjunct_end(struct conjuncts *c)
 	}
 }
 
-/* `and` also belongs to between; `case` holds any number of them. An `or` outside makes it one conjunct. */
+/* `and` also belongs to between; `case` holds any number of them. An `or` outside makes it one
+ * conjunct. */
 unsigned
 expr_conjuncts(const char *source, size_t n, size_t at[], size_t len[], unsigned max)
 {

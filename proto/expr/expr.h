@@ -1,17 +1,18 @@
 /*
- * expr: the expression subset of SQL that the pipeline file uses (`where`, `complete`, `derive`, column
- * expressions). Small, total and typed: no loops, nulls as in SQL (three-valued logic), compiled once
- * and run without allocation. The functions are one table, expr/functions.def.
+ * expr: the expression subset of SQL that the pipeline file uses (`where`, `complete`, `derive`,
+ * column expressions). Small, total and typed: no loops, nulls as in SQL (three-valued logic),
+ * compiled once and run without allocation. The functions are one table, expr/functions.def.
  *
  * Language: literals (1, 1.5, 'text', true, false, null, date '2011-10-01', timestamp '...'), names
  * (letters, digits, _ and dots), = <> != < <= > >=, + - * / %, || (text), and or not,
  * [not] in (...), [not] between a and b, is [not] null, is [not] true/false,
- * [not] like 'pattern' (%, _ and \), case [x] when .. then .. [else ..] end, coalesce, cast(x as type),
- * functions, bucket(x, a, b, ...) = integer 0..n, size(set), seen(source).
+ * [not] like 'pattern' (%, _ and \), case [x] when .. then .. [else ..] end, coalesce, cast(x as
+ * type), functions, bucket(x, a, b, ...) = integer 0..n, size(set), seen(source).
+ *
  * Types: integer op decimal = decimal; + - have scale max(both), * the sum (rounded half away to 18
- * where it would pass), / decimal with scale max(6, both); integer / integer is decimal too; integer %
- * integer is integer; float with anything numeric is float; date - date = integer days; timestamp -
- * timestamp = decimal seconds, scale 6; date + integer = date. text compares by bytes.
+ * where it would pass), / decimal with scale max(6, both); integer / integer is decimal too;
+ * integer % integer is integer; float with anything numeric is float; date - date = integer days;
+ * timestamp - timestamp = decimal seconds, scale 6; date + integer = date. text compares by bytes.
  * Overflow, division by zero and a failed cast give NULL and are counted.
  */
 #ifndef PROTO_EXPR_H
@@ -30,9 +31,9 @@ enum {
 struct expr; /* compiled; immutable, usable by many runs */
 
 /*
- * What names mean. find() answers the slot and type of a name; `size(x)` and `seen(x)` are asked for
- * as one name with exactly that spelling (lower case function, no spaces), so that scopes decide them.
- * next(i) lists the names for "did you mean" (NULL at the end).
+ * What names mean. find() answers the slot and type of a name; `size(x)` and `seen(x)` are asked
+ * for as one name with exactly that spelling (lower case function, no spaces), so that scopes
+ * decide them. next(i) lists the names for "did you mean" (NULL at the end).
  */
 struct expr_scope {
 	void *ctx;
@@ -48,9 +49,9 @@ struct expr_error {
 };
 
 /*
- * Compiles; want = VALUE_NULL takes any type, otherwise the result must have that type (integer widens to
- * decimal and float by itself, NULL fits all). On failure *out is NULL and *e says where and why.
- * The caller frees with expr_free. The zone must outlive the expression.
+ * Compiles; want = VALUE_NULL takes any type, otherwise the result must have that type (integer
+ * widens to decimal and float by itself, NULL fits all). On failure *out is NULL and *e says where
+ * and why. The caller frees with expr_free. The zone must outlive the expression.
  */
 MUSTCHECK bool expr_compile(const char *source, size_t n, const struct expr_scope *scope,
 			    enum value_type want, struct expr **out, struct expr_error *e);
@@ -73,7 +74,8 @@ struct expr_run_state { /* one per thread; zero-initialise, expr_run_free at the
 	void *stack;
 };
 
-/* Texts in *out live in the scratch until expr_run_reset. inputs[slot] must have the scope's type or be null. */
+/* Texts in *out live in the scratch until expr_run_reset. inputs[slot] must have the scope's type
+ * or be null. */
 void expr_run(const struct expr *x, const struct value *inputs, struct expr_run_state *st,
 	      struct value *out);
 void expr_run_reset(struct expr_run_state *st);

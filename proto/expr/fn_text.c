@@ -385,7 +385,7 @@ like_good(const char *pattern, size_t n)
 	return escapes % 2 == 0;
 }
 
-/* Remembers the last % and begins again one character later: no recursion, and one % back at most. */
+/* Remembers the last % and begins again one character later: no recursion. */
 bool
 like_match(const char *s, size_t n, const char *pattern, size_t pattern_n, bool *match)
 {

@@ -243,7 +243,7 @@ unit_start_us(enum unit unit, int64_t count, int64_t local_us)
 	}
 }
 
-/* Local time of a timestamp or a date's midnight; smaller units than days keep the offset of the moment. */
+/* In local time; units below the day keep the offset of the moment. */
 bool
 fn_date_trunc(struct call *c)
 {

@@ -2,11 +2,15 @@
  * functions: the table of functions.def, private to proto/expr and for the docs.
  *
  * Kinds of arguments (the last one repeats):
- *   t text   i integer   b boolean   d date   s timestamp   w date or timestamp, as it is
- *   n any number, as it is   m a number, as decimal   f a number, as float   u the name of a unit ('day')
- *   e all arguments so marked, brought to one type   x anything, as it is
- * Kind of result: a type's letter (f float, m decimal), 1 or 2 the type of that argument, e the common type.
- * A unit reaches the function as the integer of enum unit.
+ *   t text, i integer, b boolean, d date, s timestamp
+ *   w a date or a timestamp, as it is
+ *   n any number, as it is; m a number, as decimal; f a number, as float
+ *   u the name of a unit ('day'); it reaches the function as the integer of enum unit
+ *   e all arguments so marked, brought to one type
+ *   x anything, as it is
+ *
+ * Kinds of results: t, i, b, d, s, m, f as above; 1 or 2 the type of that argument; e the common
+ * type.
  */
 #ifndef PROTO_EXPR_FUNCTIONS_H
 #define PROTO_EXPR_FUNCTIONS_H

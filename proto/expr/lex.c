@@ -7,9 +7,9 @@
 #include "utf8.h"
 
 static const char *const keyword_texts[KEYWORD_MAX] = {
-#define X(id, text) [KEYWORD_##id] = text,
-    KEYWORDS(X)
-#undef X
+#define KEYWORD(id, text) [KEYWORD_##id] = text,
+#include "keywords.def"
+#undef KEYWORD
 };
 
 bool

@@ -1,6 +1,6 @@
 /*
- * lex: the tokens of an expression. A token only points into the source. Keywords and function names are
- * case-insensitive; other names are taken as written, "quoted" ones whatever they spell.
+ * lex: the tokens of an expression. A token only points into the source. Keywords and function
+ * names are case-insensitive; other names are taken as written, "quoted" ones whatever they spell.
  */
 #ifndef PROTO_EXPR_LEX_H
 #define PROTO_EXPR_LEX_H
@@ -16,19 +16,11 @@ enum token_kind {
 	TOKEN_KEYWORD,
 };
 
-/* One list for the enum and the table. */
-#define KEYWORDS(X)                                                                                \
-	X(AND, "and")                                                                              \
-	X(OR, "or")                                                                                \
-	X(NOT, "not") X(IN, "in") X(BETWEEN, "between") X(IS, "is") X(NULL, "null")                \
-	    X(TRUE, "true") X(FALSE, "false") X(LIKE, "like") X(CASE, "case") X(WHEN, "when")      \
-		X(THEN, "then") X(ELSE, "else") X(END, "end") X(CAST, "cast") X(AS, "as")
-
 enum keyword {
-#define X(id, text) KEYWORD_##id,
-	KEYWORDS(X)
-#undef X
-	    KEYWORD_MAX
+#define KEYWORD(id, text) KEYWORD_##id,
+#include "keywords.def"
+#undef KEYWORD
+	KEYWORD_MAX
 };
 
 struct token {

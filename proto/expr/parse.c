@@ -1,6 +1,6 @@
 /*
- * The grammar, by precedence climbing. It recurses only where the source nests (parentheses, calls, case,
- * not, -), at most EXPR_DEPTH_MAX deep, and once for each level of precedence.
+ * The grammar, by precedence climbing. It recurses only where the source nests (parentheses, calls,
+ * case, not, -), at most EXPR_DEPTH_MAX deep, and once for each level of precedence.
  */
 #include "build.h"
 

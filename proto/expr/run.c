@@ -1,6 +1,6 @@
 /*
- * Runs compiled expressions: one pass over flat code. Nothing is allocated after the first run of a state, and
- * what cannot be computed is null and counted.
+ * Runs compiled expressions: one pass over flat code. Nothing is allocated after the first run of a
+ * state, and what cannot be computed is null and counted.
  */
 #include "expr.h"
 

@@ -36,7 +36,8 @@ type_join(enum value_type a, enum value_type b)
 }
 
 /*
- * A text constant beside dates or times is read as one, so that at > '2011-10-01' means what it says.
+ * A text constant beside dates or times is read as one, so that at > '2011-10-01' means what it
+ * says.
  */
 static enum value_type
 operand_type(const struct builder *b, const struct operand *o, enum value_type time)

@@ -1,6 +1,6 @@
 /*
- * utf8: what text functions need of UTF-8. Values are valid UTF-8 by contract (value.h); the functions stay
- * inside their bounds on any bytes.
+ * utf8: what text functions need of UTF-8. Values are valid UTF-8 by contract (value.h); the
+ * functions stay inside their bounds on any bytes.
  */
 #ifndef PROTO_EXPR_UTF8_H
 #define PROTO_EXPR_UTF8_H
@@ -28,8 +28,8 @@ size_t utf8_length(const char *s, size_t n); /* characters */
 size_t utf8_offset(const char *s, size_t n, size_t index);
 
 /*
- * Simple case mapping of ASCII, Latin-1, Latin Extended-A, Greek and Cyrillic; other characters stay. A
- * mapped character takes as many bytes as it had. Writes n bytes to out.
+ * Simple case mapping of ASCII, Latin-1, Latin Extended-A, Greek and Cyrillic; other characters
+ * stay. A mapped character takes as many bytes as it had. Writes n bytes to out.
  */
 void utf8_lower(const char *s, size_t n, char *out);
 void utf8_upper(const char *s, size_t n, char *out);

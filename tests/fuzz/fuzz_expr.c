@@ -1,6 +1,7 @@
 /*
- * Any text as an expression: refused with a caret inside it, or compiled; what compiles runs on any values and gives
- * what it said it would. The first bytes choose the values, the rest is the source.
+ * Any text as an expression: refused with a caret inside it, or compiled; what compiles runs on any
+ * values and gives what it said it would. The first bytes choose the values, the rest is the
+ * source.
  */
 #include <math.h>
 #include <stdlib.h>

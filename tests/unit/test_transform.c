@@ -278,7 +278,8 @@ person(const char *name, const char *at, uint8_t rid, const char *city)
 	events_map(&b, 1);
 }
 
-/* key, status, first, last, closed, events, revision, then the folds and what expressions ask for */
+/* key, status, first, last, closed, events, revision, then the folds and what expressions ask for
+ */
 static struct proc
 process(struct value *inputs, int64_t key, const char *customer, const char *started, int128 cents)
 {

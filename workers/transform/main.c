@@ -1,6 +1,6 @@
 /*
- * transform: between correlate and load of one lane. Processes and events become rows; all else of a batch
- * passes unopened, in the order in which it came.
+ * transform: between correlate and load of one lane. Processes and events become rows; all else of
+ * a batch passes unopened, in the order in which it came.
  */
 #include "keyhash.h"
 #include "map.h"

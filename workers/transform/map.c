@@ -153,7 +153,8 @@ calendar_key(const struct map *x, const struct table *t, const struct value *v)
 
 /* ---- members ---- */
 
-/* Row of a fact, its reference, the reference's member, that member's row: dimensions refer to nothing. */
+/* Row of a fact, its reference, the reference's member, that member's row: dimensions refer to
+ * nothing. */
 static void row_make(struct map *x, unsigned table, const struct subject *s, struct row *row);
 
 static void

@@ -84,7 +84,7 @@ member_check(const char *natural, size_t n)
 	return h;
 }
 
-/* The surrogate key is a hash already; the table must not send the same members to the same places. */
+/* The surrogate key is a hash already; tables with the same members must not crowd each other. */
 static uint64_t
 id_hash(const struct member_id *id)
 {

@@ -1,12 +1,12 @@
 /*
- * members: which dimension rows go to load. Of each member only the newest version of a batch is sent, at the
- * batch's end, and only if nothing as new was sent before in this generation. What was sent is remembered in a
- * table of fixed size, MEMBERS_SENT_MAX entries: an entry that was pushed out costs a row more, nothing
- * else, since the merge is idempotent. Remembering what is not yet committed is right, because a batch that
- * fails ends the generation, and this worker with it.
+ * members: which dimension rows go to load. Of each member only the newest version of a batch is
+ * sent, at the batch's end, and only if nothing as new was sent before in this generation. What was
+ * sent is remembered in a table of fixed size, MEMBERS_SENT_MAX entries: an entry that was pushed
+ * out costs a row more, nothing else, since the merge is idempotent. Remembering what is not yet
+ * committed is right, because a batch that fails ends the generation, and this worker with it.
  *
- * A member is known by its table, its surrogate key and a second hash of its natural key: two natural keys
- * with one surrogate key are both sent, so that load can see the collision.
+ * A member is known by its table, its surrogate key and a second hash of its natural key: two
+ * natural keys with one surrogate key are both sent, so that load can see the collision.
  */
 #ifndef WORKERS_TRANSFORM_MEMBERS_H
 #define WORKERS_TRANSFORM_MEMBERS_H
@@ -17,8 +17,8 @@
 
 enum { MEMBERS_SENT_MAX = 1 << 16 };
 
-struct
-    member_version { /* in ascending order: inferred, described without a time, by time, by rid */
+/* In ascending order: inferred, described without a time, by time, by rid. */
+struct member_version {
 	bool described;
 	bool has_time;
 	int64_t time_us;

@@ -1,5 +1,6 @@
 /*
- * outbox: ROWS frames under way, one a table; a frame leaves when it has FRAME_BYTES_FLUSH, or when told.
+ * outbox: ROWS frames under way, one a table; a frame leaves when it has FRAME_BYTES_FLUSH, or when
+ * told.
  */
 #ifndef WORKERS_TRANSFORM_OUTBOX_H
 #define WORKERS_TRANSFORM_OUTBOX_H
