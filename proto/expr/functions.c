@@ -38,3 +38,52 @@ unit_find(const char *name, size_t n)
 			return (enum unit)i;
 	return UNIT_MAX;
 }
+
+/* A | ends a cell of the table. */
+static void
+cell_print(const char *text, struct buf *out)
+{
+	for (; *text; text++) {
+		if (*text == '|')
+			buf_byte(out, '\\');
+		buf_byte(out, (uint8_t)*text);
+	}
+}
+
+static const char *
+result_words(char kind)
+{
+	switch (kind) {
+	case 't':
+		return "text";
+	case 'i':
+		return "integer";
+	case 'b':
+		return "boolean";
+	case 'd':
+		return "date";
+	case 's':
+		return "timestamp";
+	case 'm':
+		return "decimal";
+	case 'f':
+		return "float";
+	case 'e':
+		return "common type";
+	default:
+		return "as given";
+	}
+}
+
+void
+expr_reference_print(struct buf *out)
+{
+	buf_text(out, "| function | result | meaning |\n|---|---|---|\n");
+	for (unsigned i = 0; i < functions_n; i++) {
+		buf_text(out, "| `");
+		cell_print(functions[i].usage, out);
+		buf_printf(out, "` | %s | ", result_words(functions[i].result));
+		cell_print(functions[i].doc, out);
+		buf_text(out, " |\n");
+	}
+}
