@@ -81,9 +81,6 @@ void expr_run(const struct expr *x, const struct value *inputs, struct expr_run_
 void expr_run_reset(struct expr_run_state *st);
 void expr_run_free(struct expr_run_state *st);
 
-/* Every function with its words, as a Markdown table for the reference page. */
-void expr_reference_print(struct buf *out);
-
 /* true only for TRUE; NULL and FALSE are false: what `where` means. */
 bool expr_test(const struct expr *x, const struct value *inputs, struct expr_run_state *st);
 

@@ -1016,20 +1016,6 @@ test_function_table(void **state)
 	}
 }
 
-static void
-test_reference(void **state)
-{
-	struct buf b = {0};
-
-	(void)state;
-	expr_reference_print(&b);
-	const char *page = buf_cstr(&b);
-	for (unsigned i = 0; i < functions_n; i++)
-		assert_non_null(strstr(page, functions[i].usage));
-	assert_non_null(strstr(page, "| `length(text)` | integer | number of characters |\n"));
-	buf_free(&b);
-}
-
 /* A ceiling that only a mistake of a kind reaches; the figure itself is printed. */
 static void
 test_cost(void **state)
@@ -1077,7 +1063,6 @@ main(void)
 	    cmocka_unit_test(test_conjuncts),
 	    cmocka_unit_test(test_expr_test),
 	    cmocka_unit_test(test_function_table),
-	    cmocka_unit_test(test_reference),
 	    cmocka_unit_test(test_cost),
 	};
 
