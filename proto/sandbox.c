@@ -66,9 +66,10 @@ limits_enter(struct err *e)
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
 		return err_errno(e, EXIT_BUG, "rlimit of open files");
-	/* exec had made it dumpable again; a change of uid clears the parent-death signal. */
-	if (!SANITIZED && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+	/* exec makes a process dumpable again, and a change of uid makes it undumpable: said outright. */
+	if (prctl(PR_SET_DUMPABLE, SANITIZED, 0, 0, 0) != 0)
 		return err_errno(e, EXIT_BUG, "cannot become undumpable");
+	/* A change of uid has cleared the parent-death signal. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
 		return err_errno(e, EXIT_BUG, "parent-death signal");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
