@@ -28,12 +28,14 @@ struct picture {
 
 /* ---- the supervisor ---- */
 
-/* Another warehouse may have a pipeline of the same name: the database knows who holds this one. */
+/*
+ * Another warehouse may have a pipeline of the same name: the database knows who holds this one. Where it
+ * cannot be asked, the name is all there is.
+ */
 static bool
 note_ours(const struct picture *x, const struct rundir_note *n)
 {
-	return !strcmp(n->pipeline, x->model->pipeline.s) &&
-	       (!x->beats || !strcmp(n->instance, pg_text(x->instance, 0, 0)));
+	return !x->database || (x->beats && !strcmp(n->instance, pg_text(x->instance, 0, 0)));
 }
 
 /* --url, else a supervisor of this machine, else the address that the pipeline file fixes. */
@@ -48,9 +50,17 @@ url_find(const struct cli *c, struct picture *x)
 		return;
 	}
 	unsigned n = rundir_find(notes, RUNDIR_FOUND_MAX);
-	for (unsigned i = 0; i < n && !*x->url; i++)
+	for (unsigned i = 0; i < n && !*x->url; i++) {
+		if (strcmp(notes[i].pipeline, x->model->pipeline.s) != 0)
+			continue;
 		if (note_ours(x, &notes[i]))
 			snprintf(x->url, sizeof x->url, "%s", notes[i].url);
+		else
+			cli_say("a supervisor of a pipeline of this name runs here (--url %s), but "
+				"it does not "
+				"hold the pipeline in this database",
+				notes[i].url);
+	}
 	const char *listen = x->model->listen;
 	const char *port = listen ? strrchr(listen, ':') : NULL;
 	if (!*x->url && port && strcmp(port, ":0"))
@@ -229,10 +239,6 @@ picture_json(const struct picture *x, struct buf *out)
 static int
 outcome_tell(const struct picture *x)
 {
-	if (x->answered && x->database && !x->beats)
-		cli_say("note: this supervisor, found by its pipeline's name, does not hold the "
-			"pipeline in "
-			"this database: it is still starting, or serves another warehouse");
 	if (x->answered)
 		return x->ready ? EXIT_DONE : EXIT_TRY_LATER;
 	if (x->beats) {
