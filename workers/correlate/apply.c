@@ -337,15 +337,21 @@ apply_ask_ahead(struct shard *s, struct queued *q)
 	struct err ignored;
 	bool drop;
 
+	if (q->ask_left > q->left) {
+		q->ask_left = q->left;
+		q->ask_at = q->at;
+	}
 	pack_reader_start(&s->ahead, q->frame.body, q->frame.head.bytes);
-	s->ahead.at = q->at;
-	q->asked = true;
-	for (uint32_t i = 0; i < q->left && s->plan.asked < LOOKUP_AHEAD_MAX; i++) {
+	s->ahead.at = q->ask_at;
+	for (; q->ask_left && s->plan.asked < LOOKUP_AHEAD_MAX; q->ask_left--) {
 		s->spare.fields = s->spare_fields;
 		/* Whatever is wrong with it is said when it is applied. */
 		if (!wire_record_read(&s->ahead, &s->spare) ||
-		    !record_place(s, &s->spare, &place, &drop, &ignored))
+		    !record_place(s, &s->spare, &place, &drop, &ignored)) {
+			q->ask_left = 0;
 			return;
+		}
+		q->ask_at = s->ahead.at;
 		if (s->spare.kind != RECORD_EVENT || drop)
 			continue;
 		keyhash_process(s->hash_key, s->spare.key, s->spare.key_len, key);

@@ -22,9 +22,12 @@ enum {
 
 static const char pipeline_sql[] =
     "SELECT id, live_build FROM admin_schema.pipeline WHERE name = $1";
+/* Key by key: of segments that were never analysed the planner believes that they are tiny, and would rather
+ * compare every row with all keys. */
 static const char keys_sql[] =
-    "SELECT DISTINCT ON (key) key, tombstone, body FROM admin_schema.state"
-    " WHERE pipeline = $1 AND build = $2 AND key = ANY ($3) ORDER BY key, epoch DESC, batch DESC";
+    "SELECT k.key, s.tombstone, s.body FROM unnest($3) k (key) CROSS JOIN LATERAL"
+    " (SELECT tombstone, body FROM admin_schema.state WHERE pipeline = $1 AND build = $2"
+    " AND key = k.key ORDER BY epoch DESC, batch DESC LIMIT 1) s";
 static const char due_sql[] =
     "SELECT key, kg, check_at FROM admin_schema.state WHERE pipeline = $1 AND build = $2"
     " AND check_at IS NOT NULL AND check_at >= $5 AND (check_at, key) > ($5, $6)"
@@ -148,7 +151,11 @@ static bool
 connect_now(struct lookup *l, struct mono now)
 {
 	static const char *const settings[] = {"default_transaction_read_only=on",
-					       "statement_timeout=60s", NULL};
+					       "statement_timeout=60s",
+					       "enable_seqscan=off",
+					       "enable_bitmapscan=off",
+					       "jit=off",
+					       NULL};
 
 	if (!mono_due(l->retry_at, now))
 		return false;

@@ -211,7 +211,7 @@ ask_ahead(struct shard *s)
 	if (s->plan.known && !s->plan.may_have)
 		return;
 	for (struct queued *q = s->head; q && s->plan.asked < LOOKUP_AHEAD_MAX; q = q->next)
-		if (q->frame.head.type == FRAME_DATA && !q->asked && s->owned)
+		if (q->frame.head.type == FRAME_DATA && q->ask_left && s->owned)
 			apply_ask_ahead(s, q);
 }
 
@@ -280,7 +280,8 @@ committed(struct shard *s, const struct frame *f, struct err *e)
 bool
 shard_frame(struct shard *s, const struct frame *f, struct mono now, int64_t wall_us, struct err *e)
 {
-	struct queued q = {.frame = *f, .came = now, .left = f->head.count};
+	struct queued q = {
+	    .frame = *f, .came = now, .left = f->head.count, .ask_left = f->head.count};
 
 	s->now = now;
 	s->wall_us = wall_us;

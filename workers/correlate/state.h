@@ -30,7 +30,8 @@ struct queued {
 	size_t at;     /* DATA: the next record in the body */
 	uint32_t left; /* DATA: records not yet applied */
 	bool begun;    /* DATA: some record is applied */
-	bool asked;    /* its keys were asked for while it waited */
+	size_t ask_at; /* DATA: the next record whose process is to be asked for ahead */
+	uint32_t ask_left;
 };
 
 struct item {
