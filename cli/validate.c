@@ -62,7 +62,8 @@ validate_one(struct cli *c, const char *path, struct buf *out)
 		conf_print_effective(m, out);
 	else if (good)
 		valid_text(m, path, out);
-	fwrite(report.text.data, 1, report.text.len, stderr);
+	if (report.text.len)
+		fwrite(report.text.data, 1, report.text.len, stderr);
 	if (!good)
 		cli_say("weir validate: %s: %u error%s, listed above", path, report.errors,
 			report.errors == 1 ? "" : "s");
