@@ -138,8 +138,9 @@ wait_tell(struct worker *w, struct correlate *c)
 	metric_add(w->page, METRIC_CONNECTIONS_LOST, lost - c->lost);
 	c->lost = lost;
 	if (lookup_waits(c->lookup, &why)) {
+		if (w->wait != WAIT_WAREHOUSE)
+			log_warn("waiting for the warehouse: %s", why);
 		skel_wait(w, WAIT_WAREHOUSE, "%s", why);
-		log_warn("waiting for the warehouse: %s", why);
 	} else if (w->wait != WAIT_NOTHING) {
 		skel_wait(w, WAIT_NOTHING, "%s", "");
 	}
