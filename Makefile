@@ -179,6 +179,9 @@ install: all ## into PREFIX (default /usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/weir
 	install -m 755 $(BIN)/weir $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(ROLES:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/libexec/weir/
+	install -d $(DESTDIR)$(PREFIX)/share/weir/examples/loans $(DESTDIR)$(PREFIX)/share/doc/weir
+	install -m 644 examples/loans/pipeline.yaml $(DESTDIR)$(PREFIX)/share/weir/examples/loans/
+	install -m 644 README.md docs/*.md deploy/weir.service $(DESTDIR)$(PREFIX)/share/doc/weir/
 
 clean: ## remove what was built
 	rm -rf build bin
