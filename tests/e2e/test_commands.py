@@ -163,6 +163,20 @@ def test_a_migration_that_was_changed_is_refused(applied, connection):
     assert "newer Weir" in applied.command("plan", applied.file, codes=(78,)).stdout
 
 
+def test_the_key_of_queue_identities_is_made_once(make_weir):
+    queue = '{ url: "amqp://guest:guest@127.0.0.1:1/", queue: loans.offer, identity: message-id }'
+    w = make_weir(loans.pipeline(more="rid_key: file:rid.key\n", sources={"offer": f"rabbitmq: {queue}"}))
+    assert any("rid.key" in line for line in marks(w.command("plan", w.file))["+"])
+    w.apply()
+    key = w.directory / "rid.key"
+    first = key.read_bytes()
+    assert len(first) == 32 and len(set(first)) > 8 and stat.S_IMODE(key.stat().st_mode) == 0o600
+    w.apply()
+    assert key.read_bytes() == first
+    key.write_bytes(b"short")
+    assert "5 bytes" in w.command("apply", w.file, codes=(78,)).stderr
+
+
 def test_members_and_days(applied, connection):
     members = "select resource_key, resource from analytical_schema.dim_resource order by 1"
     assert connection.execute(members).fetchall() == [(-2, "(invalid)"), (-1, "(unknown)")]
