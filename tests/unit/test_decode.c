@@ -386,12 +386,12 @@ test_wrong_types(void **state)
 	    {"\"note\":{}", "field note: a text was expected, this is an object"},
 	    {"\"note\":[1]", "field note: a text was expected, this is an array"},
 	    {"\"amount\":\"12.50\"", "field amount: a number was expected, this is a text"},
-	    {"\"seq\":\"1\"", "field seq: a whole number was expected, this is a text"},
-	    {"\"seq\":1.5", "field seq: a whole number was expected"},
+	    {"\"seq\":\"1\"", "field seq: an integer was expected, this is a text"},
+	    {"\"seq\":1.5", "field seq: an integer was expected"},
 	    {"\"seq\":9223372036854775808", "field seq: an integer has 64 bits"},
 	    {"\"seq\":-9223372036854775809", "field seq: an integer has 64 bits"},
-	    {"\"seq\":1e400", "field seq: a whole number of 64 bits"},
-	    {"\"hidden\":\"x\"", "field hidden: a whole number was expected"},
+	    {"\"seq\":1e400", "field seq: an integer of 64 bits"},
+	    {"\"hidden\":\"x\"", "field hidden: an integer was expected"},
 	    {"\"ok\":1", "field ok: true or false was expected, this is a number"},
 	    {"\"ok\":\"true\"", "field ok: true or false was expected, this is a text"},
 	    {"\"amount\":1e400", "field amount: decimal has more than 38 digits"},
@@ -485,7 +485,7 @@ test_correlation_id(void **state)
 	assert_true(decode(w, "{\"id\":7.0," AT "}"));
 	assert_int_equal(w->out.record.key_len, 1);
 	assert_memory_equal(w->out.record.key, "7", 1);
-	refused(w, decode(w, "{\"id\":\"7\"," AT "}"), "field id: a whole number");
+	refused(w, decode(w, "{\"id\":\"7\"," AT "}"), "field id: an integer");
 }
 
 static void

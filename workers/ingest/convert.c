@@ -85,12 +85,12 @@ integer_exact(const struct json_item *it, int64_t *out, struct err *e)
 	struct err unused;
 
 	if (!decimal_parse(it->at, it->len, &d, &unused))
-		return err_set(e, EXIT_DATA, "a whole number of 64 bits was expected");
+		return err_set(e, EXIT_DATA, "an integer of 64 bits was expected");
 	int128 units = value_units(&d);
 	for (unsigned i = d.scale; i; i--) {
 		if (units % 10)
 			return err_set(e, EXIT_DATA,
-				       "a whole number was expected, this has a fraction");
+				       "an integer was expected, this has a fraction");
 		units /= 10;
 	}
 	if (units < INT64_MIN || units > INT64_MAX)
@@ -106,7 +106,7 @@ integer(const struct json_item *it, struct value *out, struct err *e)
 	int64_t v;
 
 	if (it->kind != JSON_NUMBER)
-		return wrong_type(it, "a whole number", e);
+		return wrong_type(it, "an integer", e);
 	if (!integer_quick(it->at, it->len, &v) && !integer_exact(it, &v, e))
 		return false;
 	put(out, VALUE_INTEGER, 0);

@@ -258,8 +258,8 @@ decoder_event(struct decoder *d, unsigned source, const struct source_event *ev,
 	if (!json_parse(d->json, d->sources[source].table, ev->data, ev->len, &out->undeclared,
 			&path, &e))
 		return dead_json(d, source, path, &e, out);
-	if (!fields_convert(d, source, out) || !identity_set(d, source, out) ||
-	    !time_set(d, s, ev, now_wall_us, out) || !key_set(d, s, out))
+	if (!fields_convert(d, source, out) || !key_set(d, s, out) ||
+	    !time_set(d, s, ev, now_wall_us, out) || !identity_set(d, source, out))
 		return false;
 	fields_send(d, s, &out->record);
 	return true;
