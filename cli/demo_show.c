@@ -1,7 +1,9 @@
 /* demo: what happened, for a person. */
 #include "demo.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -171,29 +173,46 @@ dead_text(const struct demo_report *r, struct buf *out, struct err *e)
 	return true;
 }
 
-/* This executable as one would type it here. */
+/* A path as one would type it here: below this directory without it. */
 static void
-self_name(char *out, size_t n)
+path_shown(const char *path, char *out, size_t n)
 {
-	char exe[DEMO_PATH_MAX], here[DEMO_PATH_MAX];
+	char whole[PATH_MAX], here[PATH_MAX];
+
+	snprintf(out, n, "%s", path);
+	if (!realpath(path, whole) || !getcwd(here, sizeof here))
+		return;
+	size_t m = strlen(here);
+	bool below = !strncmp(whole, here, m) && whole[m] == '/';
+	snprintf(out, n, "%s", below ? whole + m + 1 : whole);
+}
+
+/* This executable likewise; its name alone where a shell finds it by that. */
+static void
+self_shown(char *out, size_t n)
+{
+	char exe[PATH_MAX];
+	const char *path = getenv("PATH");
 	ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
 
 	snprintf(out, n, "weir");
-	if (len <= 0 || !getcwd(here, sizeof here))
+	if (len <= 0)
 		return;
 	exe[len] = 0;
-	size_t m = strlen(here);
-	bool below = !strncmp(exe, here, m) && exe[m] == '/';
-	snprintf(out, n, "%s", below ? exe + m + 1 : exe);
+	size_t m = (size_t)(strrchr(exe, '/') - exe);
+	for (const char *at = path; at && *at; at += strcspn(at, ":"), at += *at == ':')
+		if (strcspn(at, ":") == m && !strncmp(at, exe, m))
+			return;
+	path_shown(exe, out, n);
 }
 
 static void
 next_text(const struct demo_report *r, const char *id, struct buf *out)
 {
-	const char *file = r->pipeline_file;
-	char weir[DEMO_PATH_MAX];
+	char weir[PATH_MAX], file[PATH_MAX];
 
-	self_name(weir, sizeof weir);
+	self_shown(weir, sizeof weir);
+	path_shown(r->pipeline_file, file, sizeof file);
 	title(out, "What to type next");
 	if (r->keep) {
 		buf_printf(out, "  export WEIR_DSN='%s'\n", r->dsn);
