@@ -17,10 +17,11 @@ const struct option_row options_status[] = {
 };
 
 struct picture {
-	const struct model *model;   /* NULL: only a URL was given */
-	char url[512];		     /* "": no supervisor was found */
-	bool answered, ready, beats; /* beats: it wrote its heartbeat just now */
-	struct buf live;	     /* JSON of /status */
+	const struct model *model; /* NULL: only a URL was given */
+	char url[512];		   /* "": no supervisor was found */
+	bool answered, ready;
+	bool beats;	 /* it wrote its heartbeat just now */
+	struct buf live; /* JSON of /status */
 	bool database;
 	struct owner_pipeline at;
 	struct pg_result *instance, *sources, *lanes;
@@ -29,8 +30,8 @@ struct picture {
 /* ---- the supervisor ---- */
 
 /*
- * Another warehouse may have a pipeline of the same name: the database knows who holds this one. Where it
- * cannot be asked, the name is all there is.
+ * Another warehouse may have a pipeline of the same name: the database knows who holds this one.
+ * Where it cannot be asked, the name is all there is.
  */
 static bool
 note_ours(const struct picture *x, const struct rundir_note *n)
