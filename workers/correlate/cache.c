@@ -85,22 +85,31 @@ evict(struct shard *s, uint32_t at, struct entry *e)
 	s->cache_bytes -= ENTRY_BYTES;
 }
 
-/* A clock hand over the entries: whoever was used since it passed stays for one more round. */
+/*
+ * A clock hand over the entries: whoever was used since it passed stays for one more round. Gives up after
+ * SWEEP_MAX in a row that may not go; the next turn goes on from there.
+ */
 void
 cache_evict(struct shard *s)
 {
 	uint32_t span = entries_span(&s->entries);
+	uint64_t steps = 2 * (uint64_t)span;
 
-	for (unsigned i = 0; i < SWEEP_MAX && s->cache_bytes > s->cache_max && span; i++) {
+	for (unsigned stuck = 0; stuck < SWEEP_MAX && s->cache_bytes > s->cache_max && steps;
+	     steps--) {
 		uint32_t at = s->hand < span ? s->hand : 0;
 		struct entry *e = entries_at(&s->entries, at);
 		s->hand = at + 1;
 		if (e->kind == ENTRY_FREE)
 			continue;
-		if (e->touched)
+		if (e->touched) {
 			e->touched = false;
-		else if (may_go(s, at, e))
+		} else if (may_go(s, at, e)) {
 			evict(s, at, e);
+			stuck = 0;
+		} else {
+			stuck++;
+		}
 	}
 }
 

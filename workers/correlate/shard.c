@@ -94,13 +94,16 @@ can_close(const struct shard *s)
 	       s->phase != SHARD_CLOSED && s->phase != SHARD_DONE;
 }
 
-static void
+/* True when it closed one: there is room again. */
+static bool
 close_when_due(struct shard *s)
 {
 	struct mono at = batch_deadline(&s->batch, &s->rules, clock_behind(&s->clock));
+	bool due = mono_due(at, s->now) && can_close(s);
 
-	if (mono_due(at, s->now) && can_close(s))
+	if (due)
 		close_batch(s, false);
+	return due;
 }
 
 /* Nothing more may be folded until a batch is committed. */
@@ -333,11 +336,21 @@ nothing_due(const struct shard *s)
 	       (!s->is.bounded || !clock_finished(&s->clock) || plan_due_done(s));
 }
 
+/* A bounded run is read: what no ingest has spoken of (a file that is gone) does not hold the clock. */
+static void
+nobody_reads(struct shard *s)
+{
+	for (uint32_t i = 0; s->is.bounded && i < s->ranges.places_n; i++)
+		if (!s->ranges.places[i]->heard)
+			clock_gone(&s->clock, s->ranges.places[i]->number);
+}
+
 static void
 last_turn(struct shard *s)
 {
 	if (s->phase == SHARD_RUNS && s->owned && s->lasts == s->is.ingests && !s->head) {
 		s->phase = SHARD_LAST;
+		nobody_reads(s);
 		clock_turn(s);
 	}
 	if (s->phase != SHARD_LAST || !can_close(s) || !nothing_due(s))
@@ -374,11 +387,13 @@ shard_tick(struct shard *s, struct mono now, int64_t wall_us, struct mono *next,
 	*next = mono_add_ms(now, TICK_MS_MAX);
 	if (!s->owned)
 		return true;
-	if (!drain(s, e))
-		return false;
+	/* Each closing makes room for frames and due processes that waited; two at most are under way. */
+	do {
+		if (!drain(s, e))
+			return false;
+		clock_turn(s);
+	} while (close_when_due(s));
 	ask_ahead(s);
-	clock_turn(s);
-	close_when_due(s);
 	last_turn(s);
 	plan_turn(s);
 	cache_evict(s);

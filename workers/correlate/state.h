@@ -16,7 +16,7 @@
 enum {
 	CHUNK_RECORDS = 64,	 /* resolved together, so that memory is fetched ahead */
 	LOOKUP_AHEAD_MAX = 4000, /* keys under way before frames further back are looked at */
-	SWEEP_MAX = 8192,	 /* entries looked at in one eviction */
+	SWEEP_MAX = 8192,	 /* entries in a row that may not be evicted, then it gives up */
 	CLOCK_MS = 50,		 /* how often the clock is read anew */
 	DUE_SCAN_MS = 1000,	 /* how often the database is asked for due processes */
 	TICK_MS_MAX = 500,
