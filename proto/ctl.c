@@ -143,6 +143,8 @@ fields_wrong(const struct ctl_frame *f)
 	case CTL_STATS:
 		if (f->stats.wait >= WAIT_MAX || f->stats.wait_ms < 0)
 			return "wait";
+		if (f->stats.going > 1)
+			return "going";
 		return text_ends(f->stats.why, sizeof f->stats.why) ? NULL : "why";
 	case CTL_BYE:
 		if (f->bye.code < 0 || f->bye.code > 255)

@@ -72,6 +72,7 @@ struct ctl_frame {
 			uint16_t wait;     /* enum worker_wait */
 			int64_t wait_ms;   /* for how long */
 			char why[256];     /* of wait: limited, without values */
+			uint8_t going;     /* 1: has got GO and done its first turn */
 		} stats;
 		struct {
 			int32_t code;

@@ -126,7 +126,7 @@ struct board_row {
 	uint16_t wait;      /* enum worker_wait */
 	int64_t wait_ms;
 	char why[256];
-	uint8_t up; /* 1: has got GO, and lives */
+	uint8_t up; /* 1: lives, and has done its first turn after GO */
 	uint8_t separation, seccomp, landlock;
 	uint64_t births;
 	struct {

@@ -20,7 +20,7 @@ board_publish(struct board *b, struct child *children, unsigned n)
 		c->row.state = (uint8_t)c->state;
 		snprintf(c->row.state_name, sizeof c->row.state_name, "%s",
 			 child_state_name(c->state));
-		c->row.up = c->state == CHILD_UP;
+		c->row.up = c->state == CHILD_UP && c->going;
 		c->row.wait = (uint16_t)c->wait;
 		c->row.wait_ms = c->wait == WAIT_NOTHING ? 0 : mono_since_ms(c->wait_since, now);
 		memcpy(c->row.why, c->why, sizeof c->row.why);

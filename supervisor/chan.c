@@ -105,6 +105,7 @@ stats_take(struct child *c, const struct ctl_frame *f, struct mono now)
 		c->moved = now;
 	c->progress = f->stats.progress;
 	c->queued = f->stats.queued;
+	c->going = f->stats.going;
 	c->wait = (enum worker_wait)f->stats.wait;
 	c->wait_since = mono_add_ms(now, -f->stats.wait_ms);
 	memcpy(c->why, f->stats.why, sizeof c->why);

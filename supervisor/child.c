@@ -112,7 +112,7 @@ process_started(struct child *c, pid_t pid, int sock, uint32_t generation)
 	c->pid = pid;
 	c->sock = sock;
 	c->generation = generation;
-	c->ready = c->done = false;
+	c->ready = c->going = c->done = false;
 	c->born = c->heard = c->moved = now;
 	c->progress = c->queued = 0;
 	c->wait = WAIT_NOTHING;
@@ -183,6 +183,7 @@ child_reaped(struct child *c, int status, int64_t now_wall_us)
 		close(c->sock);
 	c->sock = -1;
 	c->pid = 0;
+	c->going = false;
 	c->wait = WAIT_NOTHING;
 	c->why[0] = '\0';
 	c->row.pid = 0;

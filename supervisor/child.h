@@ -21,6 +21,7 @@ struct child {
 	int sock; /* -1: none, or the worker closed it */
 	uint32_t generation;
 	bool ready; /* this process said READY */
+	bool going; /* its STATS say that it works */
 	bool done;  /* this process said BYE 0 at its time */
 
 	/* Outlives the process: its counters, and what status reads. */

@@ -359,8 +359,11 @@ readiness(void **state)
 	json_decref(why);
 
 	row_put(w, 0, ROLE_CORRELATE, true);
-	row.wait = WAIT_PEERS; /* no dependency of ours */
+	row.wait = WAIT_PEERS; /* the lanes have not taken over: nothing is read yet */
 	board_row_write(w->board, 1, &row);
+	assert_false(ready(w, &why));
+	json_decref(why);
+	row_put(w, 1, ROLE_LOAD, true);
 	assert_true(ready(w, &why));
 	json_decref(why);
 	atomic_store(&w->board->draining, 1);

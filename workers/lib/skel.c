@@ -19,6 +19,7 @@
 
 enum {
 	FRAMES_A_TURN = 64,
+	WAIT_TOLD_MS = 50, /* least time between two STATS */
 	SECRET_BYTES_MAX = 64 * 1024,
 	SOCKET_UMASK = 0117, /* pipes' sockets are 0660 */
 };
@@ -280,6 +281,11 @@ turn_take(struct worker *w, struct turn *t, struct err *e)
 	t->next = mono_never();
 	if (w->ops->tick && !w->ending && !w->ops->tick(w, now, &t->next, e))
 		return false;
+	w->skel->turned = true;
+	/* Readiness hangs on it: waiting for something, or no longer, is told soon. */
+	if (w->wait != w->skel->told)
+		w->skel->stats_due =
+		    mono_min(w->skel->stats_due, mono_add_ms(w->skel->stats_at, WAIT_TOLD_MS));
 	if (mono_due(w->skel->stats_due, now))
 		channel_stats(w, now);
 	return true;

@@ -90,12 +90,15 @@ channel_stats(struct worker *w, struct mono now)
 	struct ctl_frame f;
 	struct err e;
 
+	w->skel->stats_at = now;
 	w->skel->stats_due = mono_add_ms(now, CTL_STATS_MS);
 	counts_add(w);
 	frame_start(w, &f, CTL_STATS);
 	f.stats.progress = w->progress;
 	f.stats.queued = w->queued;
 	f.stats.wait = (uint16_t)w->wait;
+	f.stats.going = w->skel->turned;
+	w->skel->told = w->wait;
 	if (w->wait != WAIT_NOTHING)
 		f.stats.wait_ms = mono_since_ms(w->wait_since, now);
 	snprintf(f.stats.why, sizeof f.stats.why, "%s", w->wait_why);
@@ -190,6 +193,7 @@ go_take(struct worker *w, struct err *e)
 	if (w->pipes && !pipes_connect(w->pipes, e))
 		return false;
 	w->skel->going = true;
+	w->skel->stats_due = (struct mono){0}; /* the first turn is told at once */
 	return !w->ops->go || w->ops->go(w, e);
 }
 

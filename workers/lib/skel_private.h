@@ -11,7 +11,9 @@ struct skel {
 	size_t slice_bytes;
 	char dir[sizeof((struct ctl_frame *)0)->config.dir];
 	bool configured, started, opened, going, gone; /* gone: EOF on the channel */
-	struct mono stats_due;
+	bool turned;				       /* the first turn after GO is done */
+	struct mono stats_at, stats_due;
+	enum worker_wait told;	    /* wait of the last STATS */
 	struct pipe_counts counted; /* what the page has seen of pipe_counts */
 };
 

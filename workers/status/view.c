@@ -167,7 +167,7 @@ row_unready(const struct board_row *row, struct unready *out)
 	bool data = role_rows[row->role].kind == ROLE_KIND_DATA;
 
 	out->row = row;
-	if (row->wait == WAIT_WAREHOUSE || row->wait == WAIT_SOURCE) {
+	if (row->wait != WAIT_NOTHING) {
 		out->dependency = wait_name((enum worker_wait)row->wait);
 		out->why = row->why;
 		return true;

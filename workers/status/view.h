@@ -54,7 +54,7 @@ bool view_clock(const struct view *v, int64_t *clock_us, int *held);
 
 /* Why the pipeline does not serve now, one reason after another; false when there is no i-th one. */
 struct unready {
-	const char *dependency;	     /* "warehouse", "source"; or "worker", "drain" */
+	const char *dependency;	     /* "warehouse", "source", "peers"; or "worker", "drain" */
 	const struct board_row *row; /* NULL: none in particular */
 	const char *why;	     /* borrowed from the view */
 };
