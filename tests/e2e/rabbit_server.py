@@ -7,6 +7,7 @@ import pathlib
 import secrets
 import signal
 import subprocess
+import urllib.parse
 
 import pika
 
@@ -20,12 +21,16 @@ STOP_SECONDS = 30
 
 
 class RabbitServer:
-    """start, stop, kill (-9), start again on the same port and data. settings: lines of rabbitmq.conf."""
+    """
+    start, stop, kill (-9), start again on the same port and data. settings: lines of rabbitmq.conf;
+    advanced: settings of the application `rabbit` that have no such line.
+    """
 
-    def __init__(self, directory, settings=None, vhosts=()):
+    def __init__(self, directory, settings=None, vhosts=(), advanced=None):
         self.directory = pathlib.Path(directory)
         self.settings = dict(settings or {})
         self.vhosts = list(vhosts)
+        self.advanced = dict(advanced or {})
         self.port, self.dist_port, self.epmd_port = free_ports(3)
         self.node = f"weir{secrets.token_hex(4)}@localhost"
         self.user, self.password = "weir", secrets.token_hex(8)
@@ -58,6 +63,7 @@ class RabbitServer:
             # The distribution port binds to every address unless told; two schedulers are enough.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS":
                 "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none",
+            "ERL_CRASH_DUMP": str(d / "erl_crash.dump"),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self.epmd_port),
             # Names resolve without /etc/hosts, which a bare chroot may lack.
@@ -97,6 +103,9 @@ class RabbitServer:
             "raft.wal_max_size_bytes": 64 * 1024 * 1024,
             **self.settings}
         (d / "rabbitmq.conf").write_text("".join(f"{k} = {v}\n" for k, v in settings.items()))
+
+        advanced = ",".join(f"{{{k},{v}}}" for k, v in self.advanced.items())
+        (d / "advanced.config").write_text(f"[{{rabbit,[{advanced}]}}].\n")
 
     def start(self):
         assert self.process is None
@@ -172,7 +181,16 @@ class RabbitServer:
         """kind: quorum or classic; durable either way."""
         with self.channel(vhost) as channel:
             channel.queue_declare(name, durable=True, arguments={"x-queue-type": kind, **arguments})
+        if kind == "quorum":
+            # The register of quorum queues is written with a delay of its own, whatever was confirmed:
+            # killed before that, 3.10 forgets the queue's log.
+            wait_for(f"the register of {name}", lambda: self._is_registered(vhost, name), 30)
         return name
+
+    def _is_registered(self, vhost, name):
+        wanted = f"{urllib.parse.quote(vhost, safe='')}_{name}".encode()
+        files = (self.directory / "mnesia").glob(f"{self.node}/quorum/*/names.dets")
+        return any(wanted in f.read_bytes() for f in files)
 
     def delete_queue(self, name, vhost="/"):
         with self.channel(vhost) as channel:

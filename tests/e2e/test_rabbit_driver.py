@@ -114,20 +114,20 @@ def test_paused_it_takes_nothing_and_loses_nothing(rabbit, queue):
         p.tell("resume 0")
         p.wait("all", lambda p: p.count() == 2100)
         p.tell("pause 0")
-        wait_for("no consumer", lambda: consumers(rabbit, queue) == 0, 10)
-        publish(rabbit, queue, 10, 2100)
+        more = itertools.count(2100)
+
+        def left_alone():
+            publish(rabbit, queue, 1, next(more))
+            return rabbit.count(queue) > 0
+        wait_for("the consumer's end", left_alone, 10)
+        total = next(more)
         assert p.count() == 2100
         p.tell("resume 0")
-        p.wait("the last", lambda p: p.count() == 2110)
-        assert numbers(p) == list(range(2110))
-        assert [e["offset"] for e in p.events[0]] == list(range(1, 2111))
+        p.wait("the last", lambda p: p.count() == total)
+        assert numbers(p) == list(range(total))
+        assert [e["offset"] for e in p.events[0]] == list(range(1, total + 1))
         commit_all(p)
     wait_for("nothing left", lambda: rabbit.count(queue) == 0, 10)
-
-
-def consumers(rabbit, queue):
-    with rabbit.channel() as channel:
-        return channel.queue_declare(queue, passive=True).method.consumer_count
 
 
 def test_prefetch_bounds_what_is_unacked(rabbit, queue):
@@ -143,7 +143,8 @@ def test_prefetch_bounds_what_is_unacked(rabbit, queue):
 
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
 def test_a_broker_that_dies_and_returns(world, kind):
-    server = RabbitServer(world / f"rabbit-dies-{kind}").start()
+    server = RabbitServer(world / f"rabbit-dies-{kind}", advanced={"quorum_tick_interval": 300})
+    server.start()
     try:
         server.create_queue("q", kind)
         publish(server, "q", 1000)
@@ -213,15 +214,23 @@ def test_a_queue_that_is_not_there_yet_and_goes_away(rabbit):
         p.wait("trouble", lambda p: p.trouble and "no queue 'later'" in p.trouble)
 
 
+def skip(probe, seconds):
+    """On the driver's clock; returns when it has been called with that."""
+    probe.tell("skip", seconds)
+    probe.sum()
+    probe.sum()
+
+
 def test_unacked_for_five_minutes_returns_to_the_queue(rabbit, queue):
     publish(rabbit, queue, 100)
     with probe_of(rabbit, queue, autostart=NONE) as p:
         p.wait("all", lambda p: p.count() == 100)
-        p.tell("skip", 299)
-        p.tell("committed", 0, 11) # progress: the five minutes begin anew
-        p.tell("skip", 299)
+        skip(p, 299)
+        p.tell("committed", 0, 11)  # progress: the five minutes begin anew
+        skip(p, 0)
+        skip(p, 299)
         assert rabbit.count(queue) == 0
-        p.tell("skip", 2)
+        skip(p, 2)
         p.wait("trouble", lambda p: p.trouble and "nothing was committed for 300 s" in p.trouble)
         wait_for("what went back", lambda: rabbit.count(queue) == 90, 10)
         p.tell("committed", 0, 51)
@@ -232,7 +241,9 @@ def test_unacked_for_five_minutes_returns_to_the_queue(rabbit, queue):
 
 
 def test_the_brokers_own_time_limit_for_acks(world):
-    server = RabbitServer(world / "rabbit-limit", {"consumer_timeout": 2000}).start()
+    server = RabbitServer(world / "rabbit-limit", {"consumer_timeout": 2000},
+                          advanced={"channel_tick_interval": 500})
+    server.start()
     try:
         server.create_queue("q", "classic")
         publish(server, "q", 10)

@@ -31,7 +31,9 @@ enum {
 	FRAMES_MAX = 20000,	    /* of one poll */
 	QUIET_MS = 200,		    /* without a delivery: the queue is taken to be empty */
 	EMPTY_MS = 1000,	    /* bounded: without one, and the broker says empty: the end */
-	COUNT_MS = 5000,	    /* between questions for the number of ready messages */
+	EMPTY_NEW_MS =
+	    5000, /* ... on a channel that has delivered nothing: the queue may just be starting */
+	COUNT_MS = 5000, /* between questions for the number of ready messages */
 	COUNT_BOUNDED_MS = 250,
 	ANSWER_MS = 20000, /* later than that: the broker hangs */
 	OTHERS_MS =
@@ -67,7 +69,7 @@ struct rabbit {
 	int64_t durable;      /* committed: every ticket up to it */
 	int64_t acked;	   /* of these, told to this channel's broker (or lost with an older one) */
 	int64_t acked_all; /* messages acked, over all channels */
-	struct mono progress_at, delivery_at, paused_at, served_at, count_at;
+	struct mono progress_at, delivery_at, paused_at, served_at, count_at, asked_at;
 	bool count_out;
 	uint64_t ready; /* as last counted */
 
@@ -123,8 +125,9 @@ ready_told(struct rabbit *r, uint32_t ready, uint32_t consumers, struct mono now
 	r->count_at = mono_add_ms(now, r->bounded ? COUNT_BOUNDED_MS : COUNT_MS);
 	if (!r->bounded || r->counted)
 		return;
-	/* A killed predecessor's messages are not ready again before it is gone. */
-	if (others && mono_since_ms(r->opened_at, now) < OTHERS_MS)
+	/* A killed predecessor's messages are not ready again before it is gone, and a queue that was just
+	 * started says "empty" before it knows. */
+	if (mono_since_ms(r->opened_at, now) < (others ? OTHERS_MS : ready ? 0 : EMPTY_MS))
 		return;
 	r->counted = true;
 	r->first_count = ready;
@@ -226,7 +229,7 @@ consumer_set(struct rabbit *r, bool on, struct mono now)
 static bool
 count_send(struct rabbit *r, struct mono now)
 {
-	if (r->count_out && mono_since_ms(r->count_at, now) >= ANSWER_MS) {
+	if (r->count_out && mono_since_ms(r->asked_at, mono_now()) >= ANSWER_MS) {
 		snprintf(r->why, sizeof r->why, "no answer for %d s", ANSWER_MS / 1000);
 		link_lost(r, now);
 		return false;
@@ -235,7 +238,7 @@ count_send(struct rabbit *r, struct mono now)
 		return true;
 	amqp_queue_declare_t m = {.queue = amqp_cstring_bytes(r->source->queue), .passive = true};
 	r->count_out = true;
-	r->count_at = now;
+	r->asked_at = mono_now();
 	return sent(r, amqp_send_method(r->conn, RABBIT_CHANNEL, AMQP_QUEUE_DECLARE_METHOD, &m),
 		    now);
 }
@@ -299,8 +302,10 @@ park_if_stuck(struct rabbit *r, struct mono now)
 static void
 end_if_empty(struct rabbit *r, struct mono now)
 {
+	int64_t quiet_ms = r->inbox.tag ? EMPTY_MS : EMPTY_NEW_MS;
+
 	if (r->bounded && r->counted && r->consuming && !r->inbox.n && !r->ready && !r->paused &&
-	    mono_since_ms(r->delivery_at, now) >= EMPTY_MS)
+	    mono_since_ms(r->delivery_at, now) >= quiet_ms)
 		r->ended = true;
 }
 
