@@ -579,15 +579,29 @@ test_nothing_there(void **state)
 	struct world *w = *state;
 	char path[256];
 
-	driver_open(w, "none*.ndjson", false, true);
+	/* A file that is named must be there. */
+	driver_open(w, "none1.ndjson", false, true);
 	turn(w, 10);
 	assert_false(w->listed);
-	assert_non_null(strstr(source_file.trouble(w->d), "no file matches"));
+	assert_non_null(strstr(source_file.trouble(w->d), "there is no file"));
 	write_file(w, "none1.ndjson", "{1}\n", false);
 	for (int i = 0; i < 30 && !w->slots; i++)
 		turn(w, 10);
 	read_all(w);
 	assert_null(source_file.trouble(w->d));
+	assert_text(w, "0:0:{1}\n");
+
+	/* A pattern may match nothing: a bounded run has nothing to read, another waits for the first file. */
+	driver_open(w, "what*.ndjson", false, true);
+	turn(w, 10);
+	assert_true(w->listed);
+	assert_null(source_file.trouble(w->d));
+	driver_open(w, "what*.ndjson", false, false);
+	turn(w, 10);
+	write_file(w, "what1.ndjson", "{1}\n", false);
+	for (int i = 0; i < 30 && !w->slots; i++)
+		turn(w, 10);
+	read_all(w);
 	assert_text(w, "0:0:{1}\n");
 
 	driver_open(w, "later*.ndjson", true, false);

@@ -332,27 +332,37 @@ directory_same(struct file_driver *d)
 	return same;
 }
 
-/* All names have been looked at. */
+/*
+ * All names have been looked at. A pattern may match nothing, a file that is named must be there; one that
+ * is followed may still come.
+ */
 static void
 scan_end(struct file_driver *d)
 {
-	bool follow = d->setup.source->follow;
+	const char *path = d->setup.source->path;
+	bool first = !d->listed;
 
 	names_free(d);
 	d->listed = d->listed || d->names_readable;
-	if (d->slots_n || follow || !d->names_readable)
-		return; /* one that follows waits for its first file */
-	snprintf(d->trouble, sizeof d->trouble, "no file matches %.180s", d->setup.source->path);
-	d->listed = false;
+	if (d->slots_n || !d->listed || d->setup.source->follow)
+		return;
+	if (d->single) {
+		snprintf(d->trouble, sizeof d->trouble, "there is no file %.180s", path);
+		d->listed = false;
+	} else if (first) {
+		log_warn("source %s: no file matches %s", d->setup.source->name.s, path);
+	}
 }
 
 static bool
 scan_begin(struct file_driver *d, struct mono now)
 {
+	bool follow = d->setup.source->follow;
+
 	if (!mono_due(d->scan_at, now))
 		return false;
 	d->scan_at = mono_add_ms(now, FILE_LOOK_MS);
-	if (d->listed && (!d->setup.source->follow || d->setup.bounded)) {
+	if (d->listed && (d->setup.bounded || (!follow && d->slots_n))) {
 		d->scan_at = mono_never(); /* it has its list */
 		return false;
 	}
