@@ -125,14 +125,21 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(TEST_ARCHIVES)
 	@$(if $(V),,echo "  LD   $@")
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(TEST_ARCHIVES) -Wl,--end-group $(LIBS_test)
 
+# One source driver alone, spoken to by tests/e2e/test_*_driver.py.
+PROBE = $(BIN)/driver_probe
+$(PROBE): $(B)/tests/e2e/driver_probe.o $(TEST_ARCHIVES)
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  LD   $@")
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(TEST_ARCHIVES) -Wl,--end-group $(LIBS_test)
+
 unit: all $(UNIT) ## unit tests (cmocka)
 	$(Q)tests/run-unit $(UNIT)
 
-test: all $(UNIT) ## unit and end-to-end tests against real servers
+test: all $(UNIT) $(PROBE) ## unit and end-to-end tests against real servers
 	$(Q)deploy/deps.sh test
 	$(Q)tests/run $(UNIT)
 
-e2e: all ## end-to-end tests alone; ARGS="-k name" passes on to pytest
+e2e: all $(PROBE) ## end-to-end tests alone; ARGS="-k name" passes on to pytest
 	$(Q)deploy/deps.sh test
 	$(Q)tests/run-e2e $(ARGS)
 
@@ -143,7 +150,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (default 60) each
 	$(Q)deploy/deps.sh fuzz
 	$(Q)tests/run-fuzz
 
-faults: all ## 200 seeded kills, longer than the test suite has time for
+faults: all $(PROBE) ## 200 seeded kills, longer than the test suite has time for
 	$(Q)deploy/deps.sh test
 	$(Q)tests/run-e2e --faults $(ARGS)
 

@@ -1,16 +1,14 @@
 """A source driver alone (driver_probe.c), spoken to by a test."""
 
 import json
-import os
-import pathlib
 import queue
 import subprocess
 import threading
 
 from ports import wait_for
+from weir import BIN
 
-PROGRAM = pathlib.Path(os.environ.get("WEIR_PROBE") or
-                       pathlib.Path(os.environ.get("WEIR_BIN", "bin")) / "driver_probe")
+PROGRAM = BIN / "driver_probe"  # built by `make e2e`
 
 
 class Probe:
