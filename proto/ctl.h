@@ -1,6 +1,7 @@
 /*
- * ctl: the control channel between supervisor and worker. Fixed-size frames; the supervisor distrusts
- * what comes up: length, type, direction and state are checked, a wrong one ends the worker.
+ * ctl: the control channel between supervisor and worker. Fixed-size frames; the supervisor
+ * distrusts what comes up: length, type, direction and state are checked, a wrong one ends the
+ * worker.
  */
 #ifndef PROTO_CTL_H
 #define PROTO_CTL_H
@@ -11,9 +12,9 @@ enum {
 	CTL_VERSION = 1,
 	CTL_SOCKET = 3,
 	CTL_BYTES = 1024,
-	CTL_STATS_MS = 1000,   /* interval of STATS */
-	CTL_HANG_MS = 5000,    /* no STATS for so long: killed */
-	CTL_STUCK_MS = 60000,  /* queued work without progress for so long: killed */
+	CTL_STATS_MS = 1000,  /* interval of STATS */
+	CTL_HANG_MS = 5000,   /* no STATS for so long: killed */
+	CTL_STUCK_MS = 60000, /* queued work without progress for so long: killed */
 };
 
 enum ctl_type {
@@ -52,15 +53,15 @@ struct ctl_frame {
 			uint16_t count[ROLE_MAX];
 			uint8_t bounded; /* run: read to a fixed end, then LAST */
 			uint8_t accept_dead, take_over;
-			uint8_t close; /* bounded: finished partitions count as the end of time (run --close) */
+			uint8_t close; /* run --close: finished partitions are the end of time */
 			int64_t until_wall_us; /* bounded: events that arrive later are not read */
-			char dir[108];      /* of the pipes' sockets */
-			char instance[64];  /* name of this supervisor, for the instance row */
+			char dir[108];	       /* of the pipes' sockets */
+			char instance[64];     /* name of this supervisor, for the instance row */
 		} config;
 		struct {
 			uint16_t kind;
 			uint16_t of_role, of_index; /* PAGES: whose */
-			char name[160];             /* LOGIN: its name; SECRET: conf_secret.name */
+			char name[160];		    /* LOGIN: its name; SECRET: conf_secret.name */
 		} fd;
 		struct {
 			uint8_t separation;
@@ -69,10 +70,10 @@ struct ctl_frame {
 		struct {
 			uint64_t progress; /* rises with every unit of work done */
 			uint64_t queued;   /* units waiting in this worker; 0: idle */
-			uint16_t wait;     /* enum worker_wait */
+			uint16_t wait;	   /* enum worker_wait */
 			int64_t wait_ms;   /* for how long */
-			char why[256];     /* of wait: limited, without values */
-			uint8_t going;     /* 1: has got GO and done its first turn */
+			char why[256];	   /* of wait: limited, without values */
+			uint8_t going;	   /* 1: has got GO and done its first turn */
 		} stats;
 		struct {
 			int32_t code;
@@ -86,7 +87,10 @@ _Static_assert(sizeof(struct ctl_frame) == CTL_BYTES, "control frames are of one
 
 const char *ctl_name(enum ctl_type t);
 
-/* fd: -1 for none; it stays the caller's. Never blocks for long: the pair's buffer holds many frames. */
+/*
+ * fd: -1 for none; it stays the caller's. Never blocks for long: the pair's buffer holds many
+ * frames.
+ */
 MUSTCHECK bool ctl_send(int sock, const struct ctl_frame *f, int fd, struct err *e);
 
 enum ctl_result { CTL_GOT, CTL_EMPTY, CTL_EOF, CTL_BROKEN };

@@ -1,7 +1,8 @@
 /*
- * metric: counters and gauges of one worker, in a page of shared memory (a memfd made by the supervisor,
- * one per worker slot). The worker alone writes its page; supervisor and status read it. A page outlives
- * its worker's deaths, so counters never fall. Counting and rendering never mix: render is status' own.
+ * metric: counters and gauges of one worker, in a page of shared memory (a memfd made by the
+ * supervisor, one per worker slot). The worker alone writes its page; supervisor and status read
+ * it. A page outlives its worker's deaths, so counters never fall. Counting and rendering never
+ * mix: render is status' own.
  */
 #ifndef PROTO_METRIC_H
 #define PROTO_METRIC_H
@@ -61,7 +62,8 @@ static inline void
 metric_add(struct metric_page *p, enum metric m, uint64_t n)
 {
 	atomic_store_explicit(&p->value[m],
-	    atomic_load_explicit(&p->value[m], memory_order_relaxed) + n, memory_order_relaxed);
+			      atomic_load_explicit(&p->value[m], memory_order_relaxed) + n,
+			      memory_order_relaxed);
 }
 
 static inline void
@@ -82,7 +84,7 @@ metric_source_add(struct metric_page *p, unsigned source, enum metric_source m, 
 	_Atomic uint64_t *v = &p->source[source][m];
 
 	atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + n,
-	    memory_order_relaxed);
+			      memory_order_relaxed);
 }
 
 static inline void
@@ -97,12 +99,12 @@ metric_table_add(struct metric_page *p, unsigned table, enum metric_table m, uin
 	_Atomic uint64_t *v = &p->table[table][m];
 
 	atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + n,
-	    memory_order_relaxed);
+			      memory_order_relaxed);
 }
 
 /*
- * Maps a page; writable for its worker, else read-only. NULL and *e when fd is not such a page. fd stays
- * the caller's and is not needed afterwards; free with metric_page_unmap.
+ * Maps a page; writable for its worker, else read-only. NULL and *e when fd is not such a page. fd
+ * stays the caller's and is not needed afterwards; free with metric_page_unmap.
  */
 MUSTCHECK struct metric_page *metric_page_map(int fd, bool writable, struct err *e);
 void metric_page_unmap(struct metric_page *p); /* NULL is fine */
@@ -111,8 +113,9 @@ void metric_page_unmap(struct metric_page *p); /* NULL is fine */
 int metric_page_create(enum role role, unsigned index, struct err *e);
 
 /*
- * The board: what the supervisor knows of its workers, for status and for its own result line. Written
- * by the supervisor alone, a memfd like a page. Each row is written under its seq (odd while writing).
+ * The board: what the supervisor knows of its workers, for status and for its own result line.
+ * Written by the supervisor alone, a memfd like a page. Each row is written under its seq (odd
+ * while writing).
  */
 enum { BOARD_MAGIC = 0x57424431, /* "WBD1" */ BOARD_ROWS_MAX = 64, BOARD_DEATHS_MAX = 8 };
 
@@ -120,10 +123,10 @@ struct board_row {
 	_Atomic uint32_t seq;
 	uint16_t role, index;
 	int32_t pid;
-	uint8_t state;      /* enum child_state of the supervisor, as text in state_name */
+	uint8_t state; /* enum child_state of the supervisor, as text in state_name */
 	char state_name[16];
 	int64_t up_since_wall_us, ready_since_wall_us; /* 0: not */
-	uint16_t wait;      /* enum worker_wait */
+	uint16_t wait;				       /* enum worker_wait */
 	int64_t wait_ms;
 	char why[256];
 	uint8_t up; /* 1: lives, and has done its first turn after GO */
@@ -132,7 +135,7 @@ struct board_row {
 	struct {
 		int64_t at_wall_us;
 		int32_t code, signal; /* one of them is 0 */
-	} deaths[BOARD_DEATHS_MAX]; /* newest last */
+	} deaths[BOARD_DEATHS_MAX];   /* newest last */
 	uint32_t deaths_n;
 };
 
@@ -148,13 +151,17 @@ struct board {
 	struct board_row rows[BOARD_ROWS_MAX];
 };
 
-/* Supervisor: a new board, mapped, with its memfd in *fd; NULL and *e on failure. Free: board_unmap. */
+/*
+ * Supervisor: a new board, mapped, with its memfd in *fd; NULL and *e on failure. Free:
+ * board_unmap.
+ */
 MUSTCHECK struct board *board_create(int *fd, struct err *e);
 /* Status: read-only. NULL and *e when fd is not a board. Free: board_unmap. */
 MUSTCHECK const struct board *board_map(int fd, struct err *e);
 void board_unmap(const struct board *b); /* NULL is fine */
 
-void board_row_write(struct board *b, unsigned i, const struct board_row *row); /* seq: the board's own */
+void board_row_write(struct board *b, unsigned i,
+		     const struct board_row *row); /* seq: the board's own */
 /* False when the writer never stood still (it died while writing). */
 MUSTCHECK bool board_row_read(const struct board *b, unsigned i, struct board_row *out);
 

@@ -66,7 +66,10 @@ limits_enter(struct err *e)
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
 		return err_errno(e, EXIT_BUG, "rlimit of open files");
-	/* exec makes a process dumpable again, and a change of uid makes it undumpable: said outright. */
+	/*
+	 * exec makes a process dumpable again, and a change of uid makes it undumpable: said
+	 * outright.
+	 */
 	if (prctl(PR_SET_DUMPABLE, SANITIZED, 0, 0, 0) != 0)
 		return err_errno(e, EXIT_BUG, "cannot become undumpable");
 	/* A change of uid has cleared the parent-death signal. */

@@ -1,6 +1,6 @@
 /*
- * loss: what is remembered of lost workers and of missing dependencies: strikes for the throttle, crashes by role,
- * since when something has been down. Numbers only; what they mean is policy's.
+ * loss: what is remembered of lost workers and of missing dependencies: strikes for the throttle,
+ * crashes by role, since when something has been down. Numbers only; what they mean is policy's.
  */
 #ifndef SUPERVISOR_LOSS_H
 #define SUPERVISOR_LOSS_H

@@ -1,15 +1,16 @@
 /*
  * skel: the only lifecycle of a worker. main() of a role is
  *
- *	int main(int argc, char **argv) { return skel_main(argc, argv, &ops); }
+ *     int main(int argc, char **argv) { return skel_main(argc, argv, &ops); }
  *
- * with a struct literal of callbacks. Order, always: hello, config (slice read, model loaded), descriptors,
- * open (privileged: open files, start nothing), sandbox, start (threads, connections may begin here),
- * pipes bound, READY, GO, pipes connected, go, loop, drain, BYE, stop. All memory is freed on the way out.
+ * with a struct literal of callbacks. Order, always: hello, config (slice read, model loaded),
+ * descriptors, open (privileged: open files, start nothing), sandbox, start (threads, connections
+ * may begin here), pipes bound, READY, GO, pipes connected, go, loop, drain, BYE, stop. All memory
+ * is freed on the way out.
  *
- * The loop waits for pipe frames, for the worker's own descriptors (watch) and for the deadline that tick
- * returned; after each wake it hands over frames (at most 64 a turn), then calls tick. STATS goes up every
- * second by itself, so no callback may block for longer than about a second.
+ * The loop waits for pipe frames, for the worker's own descriptors (watch) and for the deadline
+ * that tick returned; after each wake it hands over frames (at most 64 a turn), then calls tick.
+ * STATS goes up every second by itself, so no callback may block for longer than about a second.
  *
  * EOF on fd 3: the supervisor is gone; the loop ends at once, nothing is sent, exit 0.
  */
@@ -41,7 +42,10 @@ struct worker {
 	bool draining;
 	void *state; /* the role's own, set by open */
 
-	/* Descriptors by kind, -1 when not given. The skeleton closes login, key and secrets after start. */
+	/*
+	 * Descriptors by kind, -1 when not given. The skeleton closes login, key and secrets after
+	 * start.
+	 */
 	int login_fd, rid_key_fd, listen_fd, board_fd;
 	struct {
 		int fd;
@@ -75,11 +79,17 @@ struct worker_ops {
 	bool (*open)(struct worker *w, struct err *e);
 	bool (*start)(struct worker *w, struct err *e);
 	bool (*go)(struct worker *w, struct err *e);
-	/* A frame that its edge lists. Decoding failure or protocol breach: panic is wrong, return false. */
+	/*
+	 * A frame that its edge lists. Decoding failure or protocol breach: panic is wrong, return
+	 * false.
+	 */
 	bool (*frame)(struct worker *w, const struct frame *f, struct err *e);
 	/* Fills fds (at most max), returns how many; called before each wait. */
 	unsigned (*watch)(struct worker *w, struct pollfd *fds, unsigned max);
-	/* After each wake; fds as filled by watch with revents. Returns when it wants to be called again. */
+	/*
+	 * After each wake; fds as filled by watch with revents. Returns when it wants to be called
+	 * again.
+	 */
 	bool (*tick)(struct worker *w, struct mono now, struct mono *next, struct err *e);
 	void (*drain)(struct worker *w); /* DRAIN arrived; w->draining is set */
 	void (*stop)(struct worker *w);	 /* free everything; also after a failed open or start */
@@ -90,7 +100,10 @@ int skel_main(int argc, char **argv, const struct worker_ops *ops);
 /* Leave the loop after this turn: code and reason go up with BYE. 0: done. */
 void skel_end(struct worker *w, int code, const char *fmt, ...) PRINTF(3, 4);
 
-/* Waiting for a dependency, with a reason for people; skel_wait(w, WAIT_NOTHING, "") when it is back. */
+/*
+ * Waiting for a dependency, with a reason for people; skel_wait(w, WAIT_NOTHING, "") when it is
+ * back.
+ */
 void skel_wait(struct worker *w, enum worker_wait wait, const char *fmt, ...) PRINTF(3, 4);
 
 /* A unit of work was done. */
@@ -101,13 +114,15 @@ skel_progress(struct worker *w)
 }
 
 /*
- * For a callback that must wait long for a dependency (load, while the server works on a commit): call it at
- * least every 250 ms meanwhile. Sends STATS when due and looks at fd 3; never waits. False: the supervisor is gone
- * or broke the protocol; return at once, the loop will end.
+ * For a callback that must wait long for a dependency (load, while the server works on a commit):
+ * call it at least every 250 ms meanwhile. Sends STATS when due and looks at fd 3; never waits.
+ * False: the supervisor is gone or broke the protocol; return at once, the loop will end.
  */
 MUSTCHECK bool skel_serve(struct worker *w);
 
-/* Whole contents of a descriptor from offset 0 (pread), at most max bytes; the caller frees *out. */
+/*
+ * Whole contents of a descriptor from offset 0 (pread), at most max bytes; the caller frees *out.
+ */
 MUSTCHECK bool skel_read_fd(int fd, size_t max, struct buf *out, struct err *e);
 
 /* The secret of that name, without a trailing newline. false: not given. */

@@ -1,4 +1,7 @@
-/* skel_private: what the two halves of the skeleton share: skel.c (lifecycle), skel_channel.c (fd 3). */
+/*
+ * skel_private: what the two halves of the skeleton share: skel.c (lifecycle), skel_channel.c (fd
+ * 3).
+ */
 #ifndef WORKERS_LIB_SKEL_PRIVATE_H
 #define WORKERS_LIB_SKEL_PRIVATE_H
 

@@ -51,7 +51,9 @@ request(void *cls, struct MHD_Connection *connection, const char *url, const cha
 	(void)upload;
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
 		return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n", "GET, HEAD");
-	/* Called once when the head is there, once more when the body is: the second one answers. */
+	/*
+	 * Called once when the head is there, once more when the body is: the second one answers.
+	 */
 	if (!*seen) {
 		*seen = cls;
 		return MHD_YES;

@@ -1,6 +1,6 @@
 /*
- * http: a small server of GET requests on a listening socket that is given. No thread: it is driven from the
- * worker's loop. microhttpd.h is included in http.c alone.
+ * http: a small server of GET requests on a listening socket that is given. No thread: it is
+ * driven from the worker's loop. microhttpd.h is included in http.c alone.
  */
 #ifndef STATUS_HTTP_H
 #define STATUS_HTTP_H
@@ -23,7 +23,10 @@ struct http_route {
 	unsigned (*answer)(void *ctx, struct buf *out);
 };
 
-/* routes: an array that ends in a row without path, borrowed, as ctx is. listen_fd stays the caller's. */
+/*
+ * routes: an array that ends in a row without path, borrowed, as ctx is. listen_fd stays the
+ * caller's.
+ */
 MUSTCHECK struct http *http_open(int listen_fd, const struct http_route *routes, void *ctx,
 				 struct err *e);
 void http_close(struct http *h); /* NULL is fine */

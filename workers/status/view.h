@@ -1,6 +1,6 @@
 /*
- * view: one consistent look at the board and at everyone's metric pages, taken for one request; what
- * the answers of status (JSON, metrics, probes) are rendered from.
+ * view: one consistent look at the board and at everyone's metric pages, taken for one request;
+ * what the answers of status (JSON, metrics, probes) are rendered from.
  */
 #ifndef STATUS_VIEW_H
 #define STATUS_VIEW_H
@@ -29,7 +29,10 @@ struct view {
 	int64_t now_wall_us;
 };
 
-/* Takes the board's and the pages' descriptors over a mapping of each; they stay the caller's to close. */
+/*
+ * Takes the board's and the pages' descriptors over a mapping of each; they stay the caller's to
+ * close.
+ */
 struct view_fd {
 	int fd;
 	enum role role;
@@ -49,10 +52,15 @@ uint64_t view_source_max(const struct view *v, unsigned source, enum metric_sour
 uint64_t view_table_sum(const struct view *v, unsigned table, enum metric_table m);
 uint64_t view_max(const struct view *v, enum metric m);
 
-/* The slowest shard's clock; false: no shard has one yet. *held: index of the source that holds it, or -1. */
+/*
+ * The slowest shard's clock; false: no shard has one yet. *held: index of the source that holds
+ * it, or -1.
+ */
 bool view_clock(const struct view *v, int64_t *clock_us, int *held);
 
-/* Why the pipeline does not serve now, one reason after another; false when there is no i-th one. */
+/*
+ * Why the pipeline does not serve now, one reason after another; false when there is no i-th one.
+ */
 struct unready {
 	const char *dependency;	     /* "warehouse", "source", "peers"; or "worker", "drain" */
 	const struct board_row *row; /* NULL: none in particular */
