@@ -19,8 +19,7 @@ enum {
 	SERVE_MS = 50,		      /* how often sources are served while nothing may be read */
 	CREDIT_PAUSE_MS = 2000,	      /* out of credit for so long: sources are told to pause */
 	ALIGN_EVERY_MS = 5,
-	DONE_WAIT_MS =
-	    6000, /* a bounded run's end waits so long for the lanes before it leaves files open */
+	DONE_WAIT_MS = 500, /* no record under way: so long a bounded run's end waits for lanes */
 };
 
 struct driver {
