@@ -55,12 +55,17 @@ group_flush(struct kafka *k)
 {
 	if (!k->commits)
 		return;
-	if (!k->commit_out && k->commit_due)
-		k->commit_out = group_send(k);
-	if (k->commit_out) {
-		rd_kafka_event_t *answer = rd_kafka_queue_poll(k->commits, CLOSE_WAIT_MS);
-		if (answer)
-			rd_kafka_event_destroy(answer);
+	/* At most one is under way before the last one can be sent. */
+	for (unsigned turn = 0; turn < 2; turn++) {
+		if (!k->commit_out && k->commit_due)
+			k->commit_out = group_send(k);
+		if (!k->commit_out)
+			break;
+		rd_kafka_event_t *answer = rd_kafka_queue_poll(k->commits, CLOSE_WAIT_MS / 2);
+		if (!answer)
+			break;
+		rd_kafka_event_destroy(answer);
+		k->commit_out = false;
 	}
 	rd_kafka_queue_destroy(k->commits);
 }
