@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -108,10 +109,13 @@ static bool
 path_allow(int ruleset, const char *path, uint64_t access, struct err *e)
 {
 	struct landlock_path_beneath_attr beneath = {.allowed_access = access};
+	struct stat st;
 
 	beneath.parent_fd = open(path, O_PATH | O_CLOEXEC);
 	if (beneath.parent_fd < 0)
 		return true; /* what is not there need not be allowed */
+	if (fstat(beneath.parent_fd, &st) == 0 && !S_ISDIR(st.st_mode))
+		beneath.allowed_access &= PATH_DEVICE; /* the others are rights of directories */
 	long r = syscall(__NR_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0);
 	if (r != 0)
 		err_errno(e, EXIT_BUG, "landlock rule for %s", path);
@@ -120,26 +124,27 @@ path_allow(int ruleset, const char *path, uint64_t access, struct err *e)
 }
 
 static bool
-paths_allow(int ruleset, const struct role_row *role, const char *pipe_dir, struct err *e)
+paths_allow(int ruleset, const struct sandbox_setup *setup, struct err *e)
 {
-	for (unsigned i = 0; system_paths[i]; i++) {
-		uint64_t access = PATH_READ;
-		if (system_paths[i][1] == 'd')
-			access = LANDLOCK_ACCESS_FS_READ_FILE;
-		if (!path_allow(ruleset, system_paths[i], access, e))
+	unsigned needs = role_rows[setup->role].needs;
+
+	for (const char *const *path = system_paths; *path; path++)
+		if (!path_allow(ruleset, *path, PATH_READ, e))
 			return false;
-	}
+	for (const char *const *path = setup->readable; path && *path; path++)
+		if (!path_allow(ruleset, *path, PATH_READ, e))
+			return false;
 	if (!path_allow(ruleset, "/dev/null", PATH_DEVICE, e))
 		return false;
-	if ((role->needs & NEED_NET) && !path_allow(ruleset, "/run/secrets", PATH_READ, e))
+	if ((needs & NEED_NET) && !path_allow(ruleset, "/run/secrets", PATH_READ, e))
 		return false;
-	if ((SANITIZED || (role->needs & NEED_FILES)) && !path_allow(ruleset, "/", PATH_READ, e))
+	if ((SANITIZED || (needs & NEED_FILES)) && !path_allow(ruleset, "/", PATH_READ, e))
 		return false;
-	return !pipe_dir || path_allow(ruleset, pipe_dir, PATH_SOCKETS, e);
+	return !setup->pipe_dir || path_allow(ruleset, setup->pipe_dir, PATH_SOCKETS, e);
 }
 
 static bool
-landlock_enter(const struct role_row *role, const char *pipe_dir, uint8_t *abi_out, struct err *e)
+landlock_enter(const struct sandbox_setup *setup, uint8_t *abi_out, struct err *e)
 {
 	struct landlock_ruleset_attr attr = {.handled_access_fs = PATH_ALL_ABI1};
 	long abi = syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -154,7 +159,7 @@ landlock_enter(const struct role_row *role, const char *pipe_dir, uint8_t *abi_o
 	int ruleset = (int)syscall(__NR_landlock_create_ruleset, &attr, sizeof attr, 0);
 	if (ruleset < 0)
 		return err_errno(e, EXIT_BUG, "landlock ruleset");
-	bool done = paths_allow(ruleset, role, pipe_dir, e);
+	bool done = paths_allow(ruleset, setup, e);
 	if (done && syscall(__NR_landlock_restrict_self, ruleset, 0) != 0)
 		done = err_errno(e, EXIT_BUG, "landlock");
 	close(ruleset);
@@ -256,13 +261,13 @@ seccomp_enter(const struct role_row *role, uint8_t *on, struct err *e)
 }
 
 bool
-sandbox_enter(enum role role, const char *pipe_dir, struct sandbox_report *report, struct err *e)
+sandbox_enter(const struct sandbox_setup *setup, struct sandbox_report *report, struct err *e)
 {
-	const struct role_row *row = &role_rows[role];
+	const struct role_row *row = &role_rows[setup->role];
 	bool own_uid;
 
 	if (!identity_enter(row, &own_uid, e) || !limits_enter(e) ||
-	    !landlock_enter(row, pipe_dir, &report->landlock, e) ||
+	    !landlock_enter(setup, &report->landlock, e) ||
 	    !seccomp_enter(row, &report->seccomp, e))
 		return false;
 	report->separation = report->landlock ? SEPARATION_LANDLOCK

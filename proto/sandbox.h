@@ -26,11 +26,18 @@ struct sandbox_report {
 	uint8_t landlock;	    /* ABI version in force, 0: none */
 };
 
+struct sandbox_setup {
+	enum role role;
+	const char *pipe_dir;	     /* where this worker may make sockets; NULL: nowhere */
+	const char *const *readable; /* files it may still open beside the system's (certificates
+	                                that its login names); ends in NULL, may be NULL */
+};
+
 /*
- * pipe_dir: where this worker may make sockets; NULL for none. False: a step that this system
- * offers failed, or the process has more than one thread; the worker must not go on.
+ * False: a step that this system offers failed, or the process has more than one thread; the worker
+ * must not go on.
  */
-MUSTCHECK bool sandbox_enter(enum role role, const char *pipe_dir, struct sandbox_report *report,
+MUSTCHECK bool sandbox_enter(const struct sandbox_setup *setup, struct sandbox_report *report,
 			     struct err *e);
 
 const char *separation_name(enum separation s); /* "none", "uid", "landlock" */

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "certificates.h"
 #include "conf.h"
 #include "log.h"
 #include "mem.h"
@@ -162,6 +163,25 @@ pipes_birth(struct worker *w, struct err *e)
 	return pipes_open(&setup, &w->pipes, e);
 }
 
+static bool
+sandbox_birth(struct worker *w, struct sandbox_report *report, struct err *e)
+{
+	struct certificates certificates = {.n = 0};
+	struct sandbox_setup setup = {.role = w->ops->role, .readable = certificates.list};
+	struct buf login = {0};
+
+	if (role_rows[w->ops->role].needs & NEED_PIPES)
+		setup.pipe_dir = w->skel->dir;
+	bool done = w->login_fd < 0 || skel_read_fd(w->login_fd, SECRET_BYTES_MAX, &login, e);
+	if (done)
+		certificates_find((const char *)login.data, login.len, &certificates);
+	done = done && sandbox_enter(&setup, report, e);
+	if (login.data)
+		explicit_bzero(login.data, login.cap);
+	buf_free(&login);
+	return done || err_context(e, "sandbox");
+}
+
 /* Order important: open before the sandbox, the sandbox before the first thread, bound before
  * READY. */
 static bool
@@ -169,7 +189,6 @@ worker_birth(struct worker *w, struct err *e)
 {
 	const struct worker_ops *ops = w->ops;
 	struct sandbox_report report = {0};
-	bool piped = role_rows[ops->role].needs & NEED_PIPES;
 
 	if (!w->page)
 		return err_set(e, EXIT_BUG, "no metric page was handed over");
@@ -178,8 +197,8 @@ worker_birth(struct worker *w, struct err *e)
 	w->skel->opened = true;
 	if (ops->open && !ops->open(w, e))
 		return false;
-	if (!sandbox_enter(ops->role, piped ? w->skel->dir : NULL, &report, e))
-		return err_context(e, "sandbox");
+	if (!sandbox_birth(w, &report, e))
+		return false;
 	if (ops->start && !ops->start(w, e))
 		return false;
 	secrets_close(w);
