@@ -107,7 +107,7 @@ progress_show(struct progress *p, const struct fleet *f, struct mono now)
 	if (r.backlog && rate >= 1)
 		snprintf(left, sizeof left, ", about %.0f s left", (double)r.backlog / rate);
 	int n = snprintf(line, sizeof line,
-			 "\r\033[K%" PRIu64 " events committed, %.0f/s, %" PRIu64 " waiting%s%s",
+			 "\033[K%" PRIu64 " events committed, %.0f/s, %" PRIu64 " waiting%s%s\r",
 			 r.all_events, rate, r.backlog, left,
 			 f->losses.down_since.us ? ", a dependency is down" : "");
 	if (n > 0) {

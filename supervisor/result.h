@@ -31,7 +31,10 @@ struct progress {
 	bool any; /* a line stands on the terminal */
 };
 
-/* Rewrites the line on stderr, at most once a second. */
+/*
+ * Rewrites the line on stderr, at most once a second. The cursor stays at its beginning, so that a log
+ * line of whichever process replaces it.
+ */
 void progress_show(struct progress *p, const struct fleet *f, struct mono now);
 void progress_end(struct progress *p); /* the next line begins at its beginning */
 

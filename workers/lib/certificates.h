@@ -1,6 +1,6 @@
 /*
- * certificates: which files a DSN names for TLS (sslrootcert, sslcert, sslkey, sslcrl, sslcrldir), so
- * that the sandbox leaves them readable: libpq opens them at each connection.
+ * certificates: which files a DSN names for TLS (sslrootcert, sslcert, sslkey, sslcrl, sslcrldir),
+ * so that the sandbox leaves them readable: libpq opens them at each connection.
  */
 #ifndef WORKERS_LIB_CERTIFICATES_H
 #define WORKERS_LIB_CERTIFICATES_H
@@ -16,8 +16,8 @@ struct certificates {
 };
 
 /*
- * From both forms of a DSN: "sslrootcert='/a b'" and "postgresql://..?sslrootcert=/a%20b". Only absolute
- * paths count; one that does not fit is left out.
+ * From both forms of a DSN: "sslrootcert='/a b'" and "postgresql://..?sslrootcert=/a%20b". Only
+ * absolute paths count; one that does not fit is left out.
  */
 void certificates_find(const char *dsn, size_t n, struct certificates *out);
 
