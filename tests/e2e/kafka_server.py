@@ -262,7 +262,7 @@ def _key_of(value, key):
     try:
         found = json.loads(value)
         return str(found.get(key, "")).encode() if isinstance(found, dict) else b""
-    except ValueError:
+    except (ValueError, RecursionError):
         return b""
 
 
