@@ -118,7 +118,7 @@ enum {
 	BRIEF_MS = 1000,      /* shorter than that after READY: it hardly lived */
 	SETTLED_MS = 10000,   /* so long after READY: a new count of strikes */
 	BIRTH_MS_MAX = 30000, /* from fork to READY */
-	EXIT_MS_MAX = 5000,   /* from BYE to its exit */
+	EXIT_MS_MAX = 10000,  /* from BYE to its exit */
 };
 
 enum cause {
