@@ -99,7 +99,8 @@ channel_stats(struct worker *w, struct mono now)
 	f.stats.wait = (uint16_t)w->wait;
 	f.stats.going = w->skel->turned;
 	w->skel->told = w->wait;
-	if (w->wait != WAIT_NOTHING)
+	/* A wait that began in this very turn is younger than the turn's now. */
+	if (w->wait != WAIT_NOTHING && mono_due(w->wait_since, now))
 		f.stats.wait_ms = mono_since_ms(w->wait_since, now);
 	snprintf(f.stats.why, sizeof f.stats.why, "%s", w->wait_why);
 	if (!ctl_send(CTL_SOCKET, &f, -1, &e) && e.code != EXIT_TRY_LATER)
