@@ -1,6 +1,6 @@
 /*
- * file: what is found, in which order and under which numbers it is delivered, plain and compressed,
- * growing, cut, replaced, damaged. Time is the test's own: no test sleeps.
+ * file: what is found, in which order and under which numbers it is delivered, plain and
+ * compressed, growing, cut, replaced, damaged. Time is the test's own: no test sleeps.
  */
 #include "ingest/source.h"
 
@@ -591,7 +591,10 @@ test_nothing_there(void **state)
 	assert_null(source_file.trouble(w->d));
 	assert_text(w, "0:0:{1}\n");
 
-	/* A pattern may match nothing: a bounded run has nothing to read, another waits for the first file. */
+	/*
+	 * A pattern may match nothing: a bounded run has nothing to read, another waits for the
+	 * first file.
+	 */
 	driver_open(w, "what*.ndjson", false, true);
 	turn(w, 10);
 	assert_true(w->listed);

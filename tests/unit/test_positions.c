@@ -1,7 +1,7 @@
 /*
- * partitions, covers, credit, alignment: what ingest may say to a lane, and when. The rule under test
- * is that of DESIGN 3: a cover [from, to) leaves only when every event below `to` that belongs to the lane has
- * left with it or before it.
+ * partitions, covers, credit, alignment: what ingest may say to a lane, and when. The rule under
+ * test is that of DESIGN 3: a cover [from, to) leaves only when every event below `to` that belongs
+ * to the lane has left with it or before it.
  */
 #include "ingest/align.h"
 #include "ingest/route.h"
@@ -368,7 +368,10 @@ test_start_is_the_minimum_over_all_ranges(void **state)
 	assert_int_equal(a->state, PART_READY);
 	assert_true(a->was_known);
 	assert_int_equal(part_start_position(&w->parts, a, false), 40);
-	/* One range has nothing of it: from the beginning; at the latest, the least that others have. */
+	/*
+	 * One range has nothing of it: from the beginning; at the latest, the least that others
+	 * have.
+	 */
 	assert_int_equal(part_start_position(&w->parts, b, false), SOURCE_POSITION_NONE);
 	assert_int_equal(part_start_position(&w->parts, b, true), 5);
 	assert_int_equal(c->id, 3);

@@ -9,7 +9,10 @@ holds(const struct ingest_partition *part, const bool *trouble, const bool *time
 	return part->aligned || mono_since_ms(part->moved_at, now) < ALIGN_PATIENCE_MS;
 }
 
-/* Event time of the slowest that holds; false: nobody holds. INT64_MIN: one that has shown no event yet. */
+/*
+ * Event time of the slowest that holds; false: nobody holds. INT64_MIN: one that has shown no event
+ * yet.
+ */
 static bool
 slowest(const struct parts *p, const bool *trouble, const bool *timed, struct mono now,
 	int64_t *time_us)
@@ -40,7 +43,9 @@ align_decide(struct parts *p, const bool *trouble, const bool *timed, int64_t al
 	for (uint32_t i = 0; i < p->reading_n; i++) {
 		struct ingest_partition *part = p->reading[i];
 		bool was = part->aligned;
-		/* Let go a quarter earlier than held, so that it does not change with every event. */
+		/*
+		 * Let go a quarter earlier than held, so that it does not change with every event.
+		 */
 		int64_t lead = was ? align_us - align_us / 4 : align_us;
 
 		part->aligned = any && part->has_time && timed[part->source] &&

@@ -1,6 +1,6 @@
 /*
- * credit: the one bound of the data path (inflight_bytes_max). Every frame of records costs its bytes
- * from sending until its lane has committed all of its covers. Pure.
+ * credit: the one bound of the data path (inflight_bytes_max). Every frame of records costs its
+ * bytes from sending until its lane has committed all of its covers. Pure.
  */
 #ifndef INGEST_CREDIT_H
 #define INGEST_CREDIT_H
@@ -24,7 +24,10 @@ void credit_free(struct credit *c);
 void credit_charge(struct credit *c, unsigned lane, size_t bytes, uint32_t records,
 		   const struct cover *covers, uint32_t n, struct mono now);
 
-/* After COMMITTED: gives back what its lane's committed positions cover. Returns the frames paid back. */
+/*
+ * After COMMITTED: gives back what its lane's committed positions cover. Returns the frames paid
+ * back.
+ */
 unsigned credit_settle(struct credit *c, unsigned lane, const struct parts *p);
 
 static inline bool

@@ -1,15 +1,18 @@
 /*
- * file: files and directories of NDJSON as sources. A partition is a file: its path and the digest of its
- * first line; its offset is the record number, counted by lines, empty ones included. Plain, gzip and zstd.
+ * file: files and directories of NDJSON as sources. A partition is a file: its path and the digest
+ * of its first line; its offset is the record number, counted by lines, empty ones included. Plain,
+ * gzip and zstd.
  *
  * follow: true   new files are found, plain files are read on as they grow, complete lines only. A
  *                compressed file ends where it ends, and is then done.
- * follow: false  the files there are at the start, up to the size they had when they were found; the last line
+ * follow: false  the files there are at the start, up to the size they had when they were found;
+ * the last line
  *                needs no newline. Each is then done: no later run reads it, and it may not change.
- * A bounded run reads every file to the size it had when found; a followed plain one stays open for later runs.
+ * A bounded run reads every file to the size it had when found; a followed plain one stays open for
+ * later runs.
  *
- * Giving a file another name makes it another partition, whose events are new: a pattern must not match
- * both the current and the rotated names of a log.
+ * Giving a file another name makes it another partition, whose events are new: a pattern must not
+ * match both the current and the rotated names of a log.
  */
 #include "file_private.h"
 

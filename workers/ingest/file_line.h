@@ -1,9 +1,9 @@
 /*
- * file_line: lines of a plain, gzip or zstd file, in bounded memory. zlib.h and zstd.h are included in
- * file_line.c alone.
+ * file_line: lines of a plain, gzip or zstd file, in bounded memory. zlib.h and zstd.h are included
+ * in file_line.c alone.
  *
- * Lines handed out stay valid until the next line_fill, line_seek or line_close: read all that the buffer has, then
- * fill again.
+ * Lines handed out stay valid until the next line_fill, line_seek or line_close: read all that the
+ * buffer has, then fill again.
  */
 #ifndef INGEST_FILE_LINE_H
 #define INGEST_FILE_LINE_H
@@ -40,8 +40,8 @@ void line_close(struct line_reader *r); /* NULL is fine */
 MUSTCHECK bool line_seek(struct line_reader *r, int64_t at, bool inside, struct err *e);
 
 /*
- * Reads one chunk. False: the compressed data is damaged (line_truncated: it ends in the middle, which a
- * file still being written does too) or cannot be read.
+ * Reads one chunk. False: the compressed data is damaged (line_truncated: it ends in the middle,
+ * which a file still being written does too) or cannot be read.
  */
 MUSTCHECK bool line_fill(struct line_reader *r, struct err *e);
 bool line_truncated(const struct line_reader *r);

@@ -1,5 +1,6 @@
 /*
- * file_private: what file.c (the driver), file_scan.c (finding files) and file_slot.c (reading one) share.
+ * file_private: what file.c (the driver), file_scan.c (finding files) and file_slot.c (reading one)
+ * share.
  */
 #ifndef INGEST_FILE_PRIVATE_H
 #define INGEST_FILE_PRIVATE_H

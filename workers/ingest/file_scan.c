@@ -333,8 +333,8 @@ directory_same(struct file_driver *d)
 }
 
 /*
- * All names have been looked at. A pattern may match nothing, a file that is named must be there; one that
- * is followed may still come.
+ * All names have been looked at. A pattern may match nothing, a file that is named must be there;
+ * one that is followed may still come.
  */
 static void
 scan_end(struct file_driver *d)

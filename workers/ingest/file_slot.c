@@ -233,7 +233,10 @@ slot_at_end(const struct file_slot *s)
 	return line_end(s->reader);
 }
 
-/* A look at a followed file that had no more: is there something now, and is it still the same file? */
+/*
+ * A look at a followed file that had no more: is there something now, and is it still the same
+ * file?
+ */
 static bool
 slot_grown(struct file_driver *d, struct file_slot *s, struct mono now)
 {

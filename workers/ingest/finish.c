@@ -11,7 +11,9 @@ cover_due_anywhere(const struct ingest *in, const struct ingest_partition *part)
 	return false;
 }
 
-/* Finished files that every lane has committed to their end leave the covers and are told as DONE. */
+/*
+ * Finished files that every lane has committed to their end leave the covers and are told as DONE.
+ */
 void
 finish_done(struct ingest *in)
 {
@@ -68,8 +70,8 @@ last_send(struct ingest *in, struct mono now)
 }
 
 /*
- * Bounded run: everything read is sent, then finished files are told as DONE (which only a lane's last
- * COMMITTED allows, and nothing may follow LAST), then LAST. Drain: LAST at once.
+ * Bounded run: everything read is sent, then finished files are told as DONE (which only a lane's
+ * last COMMITTED allows, and nothing may follow LAST), then LAST. Drain: LAST at once.
  */
 void
 finish_step(struct ingest *in, struct mono now)
@@ -87,8 +89,8 @@ finish_step(struct ingest *in, struct mono now)
 		return;
 	finish_done(in);
 	/*
-	 * A lane that has only covers of ours commits them when it likes: then the files stay open, and the
-	 * next run finds that it has read them.
+	 * A lane that has only covers of ours commits them when it likes: then the files stay open,
+	 * and the next run finds that it has read them.
 	 */
 	if (!done_outstanding(in) || in->w->draining ||
 	    (!in->credit.records && mono_since_ms(in->committed_at, now) > DONE_WAIT_MS))

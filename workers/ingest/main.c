@@ -1,8 +1,8 @@
 /*
  * ingest: reads sources, decodes, routes by key group. The way of an event: a driver (kafka.c,
- * rabbit.c, file.c) hands it over in poll, decode.c makes a record of it, route.c puts it into the buffer of its
- * lane and sends it with the covers of partitions.c; COMMITTED comes back from load, gives credit back
- * (credit.c) and is answered to the broker.
+ * rabbit.c, file.c) hands it over in poll, decode.c makes a record of it, route.c puts it into the
+ * buffer of its lane and sends it with the covers of partitions.c; COMMITTED comes back from load,
+ * gives credit back (credit.c) and is answered to the broker.
  */
 #include "ingest.h"
 

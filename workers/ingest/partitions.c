@@ -307,8 +307,9 @@ part_start_position(const struct parts *p, const struct ingest_partition *part, 
 	if (part->kind == PARTITION_TRANSIENT || !part->ranges_seen)
 		return SOURCE_POSITION_NONE;
 	/*
-	 * A range without a position has committed nothing of the partition: it needs everything from its
-	 * beginning. Where reading begins at the latest, that was never below the others' positions.
+	 * A range without a position has committed nothing of the partition: it needs everything
+	 * from its beginning. Where reading begins at the latest, that was never below the others'
+	 * positions.
 	 */
 	if (part->ranges_seen < p->ranges && !from_latest)
 		return SOURCE_POSITION_NONE;

@@ -1,11 +1,12 @@
 /*
- * partitions: what ingest knows of every partition of the pipeline: its id, whether it is ours, how far
- * it was read, how far each lane was told (covers) and how far each lane has committed. Pure: no pipes,
- * no drivers, no clock of its own.
+ * partitions: what ingest knows of every partition of the pipeline: its id, whether it is ours, how
+ * far it was read, how far each lane was told (covers) and how far each lane has committed. Pure:
+ * no pipes, no drivers, no clock of its own.
  *
- * The rule that everything hangs on (DESIGN 3): a cover [from, to) sent to a lane says that every event of the
- * partition below `to` that belongs to the lane has been sent to it. So `next` rises only after an
- * event has been routed, and covers are taken from `next` in the same frame as the records, or later.
+ * The rule that everything hangs on (DESIGN 3): a cover [from, to) sent to a lane says that every
+ * event of the partition below `to` that belongs to the lane has been sent to it. So `next` rises
+ * only after an event has been routed, and covers are taken from `next` in the same frame as the
+ * records, or later.
  */
 #ifndef INGEST_PARTITIONS_H
 #define INGEST_PARTITIONS_H
@@ -82,7 +83,9 @@ struct parts {
 void parts_init(struct parts *p, const struct model *m, unsigned lanes);
 void parts_free(struct parts *p);
 
-/* OWN of one lane. A breach (twice, other key, key group owned twice, unknown source) is an error. */
+/*
+ * OWN of one lane. A breach (twice, other key, key group owned twice, unknown source) is an error.
+ */
 MUSTCHECK bool parts_own(struct parts *p, unsigned lane, const struct own *o, struct err *e);
 
 /* All lanes have told what they own, and that is everything. */
@@ -104,7 +107,9 @@ MUSTCHECK bool parts_named(struct parts *p, const struct partition *w,
 int64_t part_start_position(const struct parts *p, const struct ingest_partition *part,
 			    bool from_latest);
 
-/* READY to READING at a position (NONE: covers begin at 0, of a transient partition at ticket 1). */
+/*
+ * READY to READING at a position (NONE: covers begin at 0, of a transient partition at ticket 1).
+ */
 void parts_start(struct parts *p, struct ingest_partition *part, int64_t position, struct mono now);
 
 /* READING to DONE: leaves the covers. */
@@ -147,7 +152,9 @@ part_cover_due(const struct ingest_partition *p, unsigned lane)
 /* Takes the cover; afterwards none is due until something changes. */
 struct cover part_cover_take(struct ingest_partition *p, unsigned lane);
 
-/* COMMITTED of a lane. Unknown ids are other ingests'. A position beyond what was sent is a breach. */
+/*
+ * COMMITTED of a lane. Unknown ids are other ingests'. A position beyond what was sent is a breach.
+ */
 MUSTCHECK bool parts_committed(struct parts *p, unsigned lane, const struct committed *c,
 			       struct err *e);
 

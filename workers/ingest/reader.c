@@ -134,7 +134,10 @@ frontiers_take(struct ingest *in, unsigned source, struct mono now)
 	metric_source_set(in->w->page, source, METRIC_SOURCE_TIME_SECONDS, (uint64_t)newest);
 }
 
-/* How many events may come: by number, by the bytes they are likely to have, and by what credit is left. */
+/*
+ * How many events may come: by number, by the bytes they are likely to have, and by what credit is
+ * left.
+ */
 static unsigned
 poll_size(const struct ingest *in, const struct driver *d)
 {
@@ -199,7 +202,9 @@ pauses_tell(struct ingest *in)
 	}
 }
 
-/* Out of credit nothing is read; when it lasts, sources are told, so that they stop fetching too. */
+/*
+ * Out of credit nothing is read; when it lasts, sources are told, so that they stop fetching too.
+ */
 static void
 credit_watch(struct ingest *in, struct mono now)
 {
@@ -276,7 +281,9 @@ reader_watch(const struct ingest *in, struct pollfd *fds, unsigned max)
 {
 	unsigned n = 0;
 
-	/* While nothing may be read a ready descriptor would only spin: sources are served by time. */
+	/*
+	 * While nothing may be read a ready descriptor would only spin: sources are served by time.
+	 */
 	if (!may_read(in))
 		return 0;
 	for (unsigned i = 0; i < in->m->sources_n && n + SOURCE_FDS_MAX <= max; i++)

@@ -1,7 +1,7 @@
 /*
  * route: a buffer of records for each lane, and when it is sent. A frame carries the covers of
- * every partition whose frontier moved since the lane's last frame; they are taken at the moment of sending, so
- * they cover every record in the frame.
+ * every partition whose frontier moved since the lane's last frame; they are taken at the moment of
+ * sending, so they cover every record in the frame.
  *
  * Sent at FRAME_BYTES_FLUSH, ROUTE_DELAY_MS after its first record, or, without records,
  * ROUTE_QUIET_MS after the last frame if a cover is due.
@@ -15,8 +15,8 @@
 enum { ROUTE_DELAY_MS = 10, ROUTE_QUIET_MS = 250 };
 
 /*
- * Sends one DATA frame; takes the bytes of *body over. route.c knows no pipes, so that it can be tested. start
- * prepares an empty body (room for a head), bytes tells what a frame of it costs.
+ * Sends one DATA frame; takes the bytes of *body over. route.c knows no pipes, so that it can be
+ * tested. start prepares an empty body (room for a head), bytes tells what a frame of it costs.
  */
 struct route_out {
 	void *ctx;

@@ -136,7 +136,8 @@ struct source_kind_ops {
 
 	/*
 	 * Paused: after this call no poll hands over events of the slot, until resumed; resuming
-	 * goes on at the frontier. Idempotent. A queue stops its consumer; connections stay served.
+	 * goes on at the frontier. Idempotent, and called often (alignment): it keeps what was
+	 * fetched. A queue stops its consumer; connections stay served.
 	 */
 	void (*pause)(void *self, unsigned slot, bool paused);
 
