@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -167,8 +168,19 @@ death_keep(struct board_row *row, int64_t at_wall_us, int code, int signal)
 	row->deaths[row->deaths_n++].signal = signal;
 }
 
+static void
+cost_add(struct child *c, const struct rusage *used)
+{
+	uint64_t peak = (uint64_t)used->ru_maxrss * 1024;
+
+	c->cpu_us += (used->ru_utime.tv_sec + used->ru_stime.tv_sec) * 1000000 +
+		     used->ru_utime.tv_usec + used->ru_stime.tv_usec;
+	if (peak > c->peak_rss_bytes)
+		c->peak_rss_bytes = peak;
+}
+
 void
-child_reaped(struct child *c, int status, int64_t now_wall_us)
+child_reaped(struct child *c, int status, const struct rusage *used, int64_t now_wall_us)
 {
 	int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
@@ -179,6 +191,7 @@ child_reaped(struct child *c, int status, int64_t now_wall_us)
 		snprintf(c->death, sizeof c->death, "exit %d", code);
 	if (signal || code || !c->done)
 		death_keep(&c->row, now_wall_us, code, signal);
+	cost_add(c, used);
 	if (c->sock >= 0)
 		close(c->sock);
 	c->sock = -1;

@@ -28,6 +28,8 @@ struct child {
 	int page_fd, page_read_fd;
 	struct metric_page *page;
 
+	int64_t cpu_us;          /* user and system time of all its processes that have ended */
+	uint64_t peak_rss_bytes; /* the largest of them */
 	struct mono born, ready_at, heard, moved, bye_at;
 	uint64_t progress, queued;
 	enum worker_wait wait;
@@ -54,8 +56,9 @@ MUSTCHECK bool child_spawn(struct child *c, const char *path, char *const *envp,
 
 void child_kill(struct child *c);
 
-/* The process is gone: forgets it, keeps the evidence. status as from waitpid. */
-void child_reaped(struct child *c, int status, int64_t now_wall_us);
+/* The process is gone: forgets it, keeps the evidence. status and used as from wait4. */
+struct rusage;
+void child_reaped(struct child *c, int status, const struct rusage *used, int64_t now_wall_us);
 
 /* NULL: alive (policy_hang). */
 const char *child_hang(const struct child *c, struct mono now);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "board.h"
@@ -457,7 +458,7 @@ fleet_read(struct fleet *f, unsigned i)
 }
 
 static void
-exit_post(struct fleet *f, struct child *c, int status)
+exit_post(struct fleet *f, struct child *c, int status, const struct rusage *used)
 {
 	struct chan_event ev = {.event = EVENT_EXIT};
 	int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -465,7 +466,7 @@ exit_post(struct fleet *f, struct child *c, int status)
 
 	/* What it said last still counts: a BYE may be waiting in the channel. */
 	fleet_read(f, (unsigned)(c - f->children));
-	child_reaped(c, status, wall_now_us());
+	child_reaped(c, status, used, wall_now_us());
 	if (c->done && (signal || code))
 		log_error("%s: said BYE and then: %s", c->subject, c->death);
 	ev.code = signal << 8 | code;
@@ -476,14 +477,15 @@ exit_post(struct fleet *f, struct child *c, int status)
 void
 fleet_reap(struct fleet *f)
 {
+	struct rusage used;
 	int status;
 	pid_t pid;
 
 	/* As process 1 of a container it also reaps what is none of its own. */
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = wait4(-1, &status, WNOHANG, &used)) > 0)
 		for (unsigned i = 0; i < f->n; i++)
 			if (f->children[i].pid == pid) {
-				exit_post(f, &f->children[i], status);
+				exit_post(f, &f->children[i], status, &used);
 				break;
 			}
 }

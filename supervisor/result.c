@@ -62,6 +62,22 @@ json_text(struct buf *out, const char *s)
 	buf_byte(out, '"');
 }
 
+/* What each worker cost, over all its lives. */
+static void
+workers_print(const struct fleet *f, struct buf *out)
+{
+	buf_text(out, ", \"workers\": [");
+	for (unsigned i = 0; i < f->n; i++) {
+		const struct child *c = &f->children[i];
+		buf_printf(out,
+			   "%s{\"role\": \"%s\", \"index\": %u, \"cpu_seconds\": %.3f, "
+			   "\"peak_rss_bytes\": %" PRIu64 "}",
+			   i ? ", " : "", role_name(c->role), c->index, (double)c->cpu_us / 1e6,
+			   c->peak_rss_bytes);
+	}
+	buf_text(out, "]");
+}
+
 void
 result_print(const struct fleet *f, const struct result *r, int64_t us, struct buf *out)
 {
@@ -86,6 +102,7 @@ result_print(const struct fleet *f, const struct result *r, int64_t us, struct b
 		   "}, \"dead_letters\": %" PRIu64 ", \"duplicates\": %" PRIu64
 		   ", \"seconds\": %.3f, \"generations\": %u, \"exit\": %d",
 		   r->dead, r->duplicates, (double)us / 1e6, f->generation, code);
+	workers_print(f, out);
 	if (f->exit_code) {
 		buf_text(out, ", \"reason\": ");
 		json_text(out, f->reason);
