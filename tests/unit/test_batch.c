@@ -14,9 +14,10 @@ static struct table tables[] = {{.kind = TABLE_DIMENSION}, {.kind = TABLE_CALEND
 static struct source sources[1];
 static struct model model = {.tables = tables, .tables_n = 2, .sources = sources, .sources_n = 1};
 static struct copy_layout layouts[2] = {
-    {.columns = {{.role = ROW_NATURAL, .name = "n", .type = VALUE_TEXT, .value = 0}},
-     .columns_n = 1,
-     .values_n = 1}};
+    {.columns = {{.role = ROW_SURROGATE, .name = "k", .type = VALUE_INTEGER, .value = 0},
+		 {.role = ROW_NATURAL, .name = "n", .type = VALUE_TEXT, .value = 1}},
+     .columns_n = 2,
+     .values_n = 2}};
 
 bool
 load_breathe(void *ctx)
@@ -66,12 +67,14 @@ static bool
 rowed(struct batches *b, unsigned table, uint32_t rows, uint32_t said)
 {
 	struct buf body = {0};
-	struct value v = value_text("x", 1);
-	struct row row = {.values = &v, .values_n = 1};
+	struct value v[] = {value_integer(0), value_text("x", 1)};
+	struct row row = {.values = v, .values_n = 2};
 
 	wire_table_write(&body, table);
-	for (uint32_t i = 0; i < rows; i++)
+	for (uint32_t i = 0; i < rows; i++) {
+		v[0].integer = (i * 7 + 5) % 11;
 		wire_row_write(&body, &row);
+	}
 	return fed(b, FRAME_ROWS, said, &body);
 }
 
@@ -104,6 +107,28 @@ test_a_good_batch(void **state)
 		assert_int_equal(batches_ready_count(b), 1);
 		batches_drop(b);
 	}
+	batches_unmake(b);
+}
+
+/* Lanes write members in one order, or they wait for each other. */
+static void
+test_members_are_sorted(void **state)
+{
+	struct batches *b = batches_make();
+	struct copy_field f[2];
+	size_t at = 0;
+	int64_t before = -1;
+
+	(void)state;
+	assert_true(begun(b, 7, 1) && rowed(b, 0, 20, 20) && ended(b, 1, 20, 0));
+	const struct rows *rows = &batches_ready(b)->rows[0];
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(copy_next(&rows->bytes, &at, f, 2), 2);
+		assert_true(copy_field_int8(&f[0]) >= before);
+		before = copy_field_int8(&f[0]);
+		assert_memory_equal(f[1].data, "x", 1);
+	}
+	assert_int_equal(at, rows->bytes.len);
 	batches_unmake(b);
 }
 
@@ -258,13 +283,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_a_good_batch),
-	    cmocka_unit_test(test_breaches),
-	    cmocka_unit_test(test_no_more_than_the_bound),
-	    cmocka_unit_test(test_sets_of_keys),
-	    cmocka_unit_test(test_bounds_of_lanes),
-	    cmocka_unit_test(test_positions),
-	    cmocka_unit_test(test_committed_is_the_minimum),
+	    cmocka_unit_test(test_a_good_batch), cmocka_unit_test(test_members_are_sorted),
+	    cmocka_unit_test(test_breaches),	 cmocka_unit_test(test_no_more_than_the_bound),
+	    cmocka_unit_test(test_sets_of_keys), cmocka_unit_test(test_bounds_of_lanes),
+	    cmocka_unit_test(test_positions),	 cmocka_unit_test(test_committed_is_the_minimum),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "mem.h"
 
 /* ---- frames ---- */
 
@@ -173,14 +174,67 @@ counts_match(const struct batches *b, const struct batch *x, struct err *e)
 	return true;
 }
 
+/* ---- members in one order ---- */
+
+struct member {
+	int64_t key;
+	size_t at, len;
+};
+
+static int
+member_order(const void *a, const void *b)
+{
+	const struct member *x = a, *y = b;
+
+	if (x->key != y->key)
+		return x->key < y->key ? -1 : 1;
+	return (x->at > y->at) - (x->at < y->at); /* as they came */
+}
+
+/*
+ * Lanes share members. Two that insert the same two in different order would wait for each other, so every batch
+ * has them in the order of their keys.
+ */
+static void
+members_sort(struct rows *rows, const struct copy_layout *l)
+{
+	struct member *all = mem_alloc(rows->n * sizeof(*all));
+	struct copy_field fields[ROW_COLUMNS_MAX];
+	struct buf sorted = {0};
+	size_t at = 0;
+	unsigned key = 0;
+
+	while (key < l->columns_n && l->columns[key].role != ROW_SURROGATE)
+		key++;
+	check(key < l->columns_n);
+	for (uint32_t i = 0; i < rows->n; i++) {
+		all[i].at = at;
+		copy_next(&rows->bytes, &at, fields, ROW_COLUMNS_MAX);
+		all[i].len = at - all[i].at;
+		all[i].key = fields[key].data ? copy_field_int8(&fields[key]) : 0;
+	}
+	qsort(all, rows->n, sizeof(*all), member_order);
+	buf_reserve(&sorted, rows->bytes.len);
+	for (uint32_t i = 0; i < rows->n; i++)
+		buf_add(&sorted, rows->bytes.data + all[i].at, all[i].len);
+	buf_free(&rows->bytes);
+	rows->bytes = sorted;
+	free(all);
+}
+
 static bool
 end_take(struct batches *b, struct batch *x, bool last, struct err *e)
 {
 	if (!wire_end_read(&b->reader, &x->end))
 		return true;
+	if (!counts_match(b, x, e))
+		return false;
+	for (unsigned t = 0; t < b->setup.m->tables_n; t++)
+		if (b->setup.m->tables[t].kind == TABLE_DIMENSION && x->rows[t].n > 1)
+			members_sort(&x->rows[t], &b->setup.layouts[t]);
 	x->last = last;
 	x->complete = true;
-	return counts_match(b, x, e);
+	return true;
 }
 
 static bool
