@@ -143,6 +143,8 @@ pg_connect(const char *dsn, const char *application, const char *const *settings
 		    e, EXIT_CONFIG,
 		    "the warehouse's DSN is neither a URL (postgresql://...) nor words (host=...)");
 	}
+	/* Names are looked up while we wait, and nobody is served: no longer than two tries of a second. */
+	setenv("RES_OPTIONS", "timeout:1 attempts:2", 0);
 	struct pg *p = mem_zero(1, sizeof(*p));
 	options_text(given, settings, &options);
 	p->conn = conn_start(dsn, given, application, buf_cstr(&options));
