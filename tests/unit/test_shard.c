@@ -1020,7 +1020,7 @@ random_run(struct world *w, uint64_t seed, bool faults)
 			fresh = false;
 		}
 		unsigned p = 1 + (unsigned)(draw(&seed) % 2);
-		int64_t to = at[p] + (int64_t)(draw(&seed) % 80);
+		int64_t to = at[p] + (int64_t)(draw(&seed) % 250);
 		if (to > RANDOM_EVENTS)
 			to = RANDOM_EVENTS;
 		for (int64_t i = at[p]; i < to; i++)
@@ -1077,6 +1077,9 @@ test_deaths_and_a_small_cache_change_nothing(void **state)
 		memset(w->store, 0, sizeof w->store);
 		w->store_n = 0;
 		w->m->limits.state_cache_bytes_max = 4000;
+		/* Batches that close in the middle of frames. */
+		w->m->limits.batch_rows = w->m->limits.batch_rows_behind =
+		    3 + 5 * (uint32_t)(seed % 4);
 		shard_up(w, true);
 		random_run(w, seed * 31, true);
 		evicted = metric_get(&w->page, METRIC_STATE_EVICTIONS);

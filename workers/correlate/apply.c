@@ -237,6 +237,7 @@ item_apply(struct shard *s, struct item *it)
 {
 	struct record *rec = &it->rec;
 
+	it->place->highest = rec->offset;
 	if (it->drop) {
 		s->batch.sources[rec->source].dropped++;
 		metric_source_add(s->is.page, rec->source, METRIC_SOURCE_DROPPED, 1);
@@ -254,8 +255,6 @@ item_apply(struct shard *s, struct item *it)
 		dead_write(s, it, ROLE_INGEST, rec->reason, rec->reason_len);
 		break;
 	}
-	if (rec->offset > it->place->highest)
-		it->place->highest = rec->offset;
 }
 
 /* ---- covers ---- */
@@ -304,9 +303,20 @@ chunk_apply(struct shard *s, struct queued *q, struct err *e)
 	if (!chunk_resolve(s, n))
 		return APPLY_WAITS;
 	batch_open(&s->batch, s->now, q->came);
-	for (uint32_t i = 0; i < n; i++)
-		item_apply(s, &s->chunk->items[i]);
-	q->begun = true;
+	if (!q->counted)
+		s->batch.input_bytes += q->frame.head.bytes;
+	q->counted = true;
+	for (uint32_t i = 0; i < n; i++) {
+		struct item *it = &s->chunk->items[i];
+		/* Positions are kept in the middle of a frame too: they need the order. */
+		if (it->rec.offset <= it->place->highest) {
+			err_set(e, EXIT_BUG, "partition %u: record %lld after %lld",
+				it->rec.partition, (long long)it->rec.offset,
+				(long long)it->place->highest);
+			return APPLY_BROKEN;
+		}
+		item_apply(s, it);
+	}
 	q->left -= n;
 	q->at = s->reader.at;
 	return APPLY_DONE;
@@ -321,10 +331,11 @@ apply_data(struct shard *s, struct queued *q, struct err *e)
 		enum apply_result got = chunk_apply(s, q, e);
 		if (got != APPLY_DONE)
 			return got;
+		if (q->left && batch_full(&s->batch, &s->rules, clock_behind(&s->clock)))
+			return APPLY_FULL;
 	}
 	if (!covers_apply(s, q, e))
 		return APPLY_BROKEN;
-	s->batch.input_bytes += q->frame.head.bytes;
 	s->progress++;
 	return APPLY_DONE;
 }

@@ -140,9 +140,23 @@ ranges_cover(struct ranges *r, struct place *p, const struct cover *c, bool *mov
 	return true;
 }
 
+/* In the middle of a frame: what was applied up to there, since records come in the order of offsets. */
+static void
+place_catch_up(const struct ranges *r, struct place *p)
+{
+	for (uint32_t i = 0; i < r->n; i++) {
+		if (p->highest < p->next[i])
+			continue;
+		p->next[i] = p->highest + 1;
+		p->moved = true;
+	}
+}
+
 void
 ranges_end(struct ranges *r, struct end *out)
 {
+	for (uint32_t k = 0; k < r->places_n; k++)
+		place_catch_up(r, r->places[k]);
 	out->ranges_n = r->n;
 	out->ranges = mem_zero(r->n, sizeof *out->ranges);
 	for (uint32_t i = 0; i < r->n; i++) {

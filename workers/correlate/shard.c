@@ -80,18 +80,11 @@ shard_free(struct shard *s)
 
 /* ---- batches ---- */
 
-/* A frame of which a part is folded must be folded whole before its batch can close. */
-static bool
-half_applied(const struct shard *s)
-{
-	return s->head && s->head->begun;
-}
-
 static bool
 can_close(const struct shard *s)
 {
-	return s->flights_n < BATCHES_UNCOMMITTED_MAX && !half_applied(s) &&
-	       s->phase != SHARD_CLOSED && s->phase != SHARD_DONE;
+	return s->flights_n < BATCHES_UNCOMMITTED_MAX && s->phase != SHARD_CLOSED &&
+	       s->phase != SHARD_DONE;
 }
 
 /* True when it closed one: there is room again. */
@@ -110,7 +103,7 @@ close_when_due(struct shard *s)
 static bool
 is_blocked(const struct shard *s)
 {
-	return batch_full(&s->batch, &s->rules, clock_behind(&s->clock)) && !half_applied(s);
+	return batch_full(&s->batch, &s->rules, clock_behind(&s->clock));
 }
 
 /* ---- frames ---- */
@@ -132,11 +125,18 @@ keep(struct shard *s, const struct queued *q)
 	return k;
 }
 
-static void
-data_end(struct shard *s, const struct frame *f)
+static enum apply_result
+take_data(struct shard *s, struct queued *q, struct err *e)
 {
-	if (f->head.flags & FRAME_LAST)
-		s->lasts++;
+	for (;;) {
+		if (is_blocked(s) && !close_when_due(s))
+			return APPLY_WAITS;
+		enum apply_result got = apply_data(s, q, e);
+		if (got == APPLY_DONE && q->frame.head.flags & FRAME_LAST)
+			s->lasts++;
+		if (got != APPLY_FULL)
+			return got;
+	}
 }
 
 static enum apply_result
@@ -164,12 +164,8 @@ static enum apply_result
 take(struct shard *s, struct queued *q, struct err *e)
 {
 	switch ((enum frame_type)q->frame.head.type) {
-	case FRAME_DATA: {
-		enum apply_result got = is_blocked(s) ? APPLY_WAITS : apply_data(s, q, e);
-		if (got == APPLY_DONE)
-			data_end(s, &q->frame);
-		return got;
-	}
+	case FRAME_DATA:
+		return take_data(s, q, e);
 	case FRAME_PART:
 		return take_partitions(s, q, e);
 	case FRAME_ASK:
@@ -193,6 +189,7 @@ drain(struct shard *s, struct err *e)
 		case APPLY_BROKEN:
 			return false;
 		case APPLY_WAITS:
+		case APPLY_FULL:
 			return true;
 		case APPLY_DONE:
 			break;
@@ -300,6 +297,7 @@ shard_frame(struct shard *s, const struct frame *f, struct mono now, int64_t wal
 	case APPLY_BROKEN:
 		return false;
 	case APPLY_WAITS:
+	case APPLY_FULL:
 		keep(s, &q);
 		return true;
 	case APPLY_DONE:

@@ -29,7 +29,7 @@ struct queued {
 	struct mono came;
 	size_t at;     /* DATA: the next record in the body */
 	uint32_t left; /* DATA: records not yet applied */
-	bool begun;    /* DATA: some record is applied */
+	bool counted;  /* DATA: its bytes are in a batch */
 	size_t ask_at; /* DATA: the next record whose process is to be asked for ahead */
 	uint32_t ask_left;
 };
@@ -121,7 +121,8 @@ struct shard {
 };
 
 /* apply.c */
-enum apply_result { APPLY_DONE, APPLY_WAITS, APPLY_BROKEN };
+/* APPLY_FULL: the batch must close before more of it is folded. */
+enum apply_result { APPLY_DONE, APPLY_WAITS, APPLY_FULL, APPLY_BROKEN };
 enum apply_result apply_data(struct shard *s, struct queued *q, struct err *e);
 void apply_ask_ahead(struct shard *s, struct queued *q);
 bool apply_place(struct shard *s, const struct partition *p, struct err *e);
