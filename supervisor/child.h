@@ -28,7 +28,7 @@ struct child {
 	int page_fd, page_read_fd;
 	struct metric_page *page;
 
-	int64_t cpu_us;          /* user and system time of all its processes that have ended */
+	int64_t cpu_us;		 /* user and system time of all its processes that have ended */
 	uint64_t peak_rss_bytes; /* the largest of them */
 	struct mono born, ready_at, heard, moved, bye_at;
 	uint64_t progress, queued;

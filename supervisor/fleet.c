@@ -194,8 +194,10 @@ cause_of(const struct chan_event *ev, const struct child *c)
 		return CAUSE_QUIT;
 	case EVENT_EXIT:
 		return policy_cause(c->ready, ev->code >> 8, ev->code & 0xff);
-	default:
+	case EVENT_HANG:
 		return CAUSE_HANG;
+	default:
+		return CAUSE_CRASH; /* it broke the protocol */
 	}
 }
 
@@ -238,7 +240,7 @@ child_post(struct fleet *f, struct child *c, const struct chan_event *ev)
 		return;
 	case ACT_BREAK:
 		child_kill(c);
-		lost(f, c, CAUSE_HANG, ev->why);
+		lost(f, c, cause_of(ev, c), ev->why);
 		return;
 	case ACT_LOSS:
 		loss_tell(f, c, ev);

@@ -125,8 +125,8 @@ enum cause {
 	CAUSE_KILLED, /* somebody's SIGKILL or SIGTERM after READY: born again at once */
 	CAUSE_EARLY,  /* before READY: a bad start */
 	CAUSE_QUIT,   /* said so: a dependency is down */
-	CAUSE_CRASH,  /* a fault's signal, or an exit without BYE */
-	CAUSE_HANG,   /* killed by us: silent, stuck, a breach */
+	CAUSE_CRASH,  /* a fault's signal, an exit without BYE, a breach of the protocol */
+	CAUSE_HANG,   /* killed by us: silent or stuck */
 	CAUSE_MAX
 };
 
