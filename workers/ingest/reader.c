@@ -271,6 +271,12 @@ reader_next(const struct ingest *in)
 {
 	struct mono next = mono_never();
 
+	/*
+	 * A driver that has events is due at once, and stays so while nothing may be read: then it is
+	 * served by time (SERVE_MS), as its descriptors are.
+	 */
+	if (!may_read(in))
+		return next;
 	for (unsigned i = 0; i < in->m->sources_n; i++)
 		next = mono_min(next, in->drivers[i].ops->next(in->drivers[i].self));
 	return next;
