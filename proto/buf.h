@@ -17,8 +17,8 @@ struct buf {
 	size_t cap;    /* bytes allocated */
 };
 
-void buf_reserve(struct buf *b, size_t more); /* room for `more` bytes beyond len */
-void buf_free(struct buf *b);                 /* leaves an empty, usable buffer */
+void buf_reserve(struct buf *b, size_t more);  /* room for `more` bytes beyond len */
+void buf_free(struct buf *b);		       /* leaves an empty, usable buffer */
 uint8_t *buf_take(struct buf *b, size_t *len); /* the caller frees with free(); b is empty after */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF(2, 3);
 

@@ -10,24 +10,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define MUSTCHECK   __attribute__((warn_unused_result))
+#define MUSTCHECK    __attribute__((warn_unused_result))
 #define PRINTF(a, b) __attribute__((format(printf, a, b)))
-#define NORETURN    __attribute__((noreturn))
+#define NORETURN     __attribute__((noreturn))
 
 #define ERR_TEXT_MAX 512 /* bytes; longer texts are cut */
 
 /* Process exit codes: an interface (docs/reference/exit-codes). */
 enum exit_code {
 	EXIT_DONE = 0,
-	EXIT_SOME_DEAD = 1,     /* done, some records dead-lettered */
+	EXIT_SOME_DEAD = 1, /* done, some records dead-lettered */
 	EXIT_USAGE = 64,
-	EXIT_DATA = 65,         /* input unusable */
-	EXIT_UNAVAILABLE = 69,  /* dependency down */
+	EXIT_DATA = 65,	       /* input unusable */
+	EXIT_UNAVAILABLE = 69, /* dependency down */
 	EXIT_BUG = 70,
 	EXIT_TRY_LATER = 75,
-	EXIT_PERMISSION = 77,   /* key or permission refused */
+	EXIT_PERMISSION = 77, /* key or permission refused */
 	EXIT_CONFIG = 78,
-	EXIT_NOTHING = 99,      /* nothing to do */
+	EXIT_NOTHING = 99, /* nothing to do */
 };
 
 struct err {

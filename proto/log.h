@@ -25,10 +25,10 @@ struct log_site {
 
 void log_write(struct log_site *site, enum log_level level, const char *fmt, ...) PRINTF(3, 4);
 
-#define log_at(level, ...)                                                                          \
-	do {                                                                                        \
-		static struct log_site log_site_;                                                   \
-		log_write(&log_site_, (level), __VA_ARGS__);                                        \
+#define log_at(level, ...)                                                                         \
+	do {                                                                                       \
+		static struct log_site log_site_;                                                  \
+		log_write(&log_site_, (level), __VA_ARGS__);                                       \
 	} while (0)
 #define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...)  log_at(LOG_INFO, __VA_ARGS__)
@@ -44,10 +44,10 @@ NORETURN void panic(const char *fmt, ...) PRINTF(1, 2);
 /* The last line of every main(): the only normal way out. */
 NORETURN void log_exit(int code);
 
-#define check(cond)                                                                                 \
-	do {                                                                                        \
-		if (!(cond))                                                                        \
-			panic("%s:%d: %s does not hold", __FILE__, __LINE__, #cond);                \
+#define check(cond)                                                                                \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			panic("%s:%d: %s does not hold", __FILE__, __LINE__, #cond);               \
 	} while (0)
 
 #endif

@@ -40,9 +40,9 @@ void pack_value(struct buf *b, const struct value *v);
 struct pack_reader {
 	const uint8_t *data;
 	size_t len, at;
-	bool failed;     /* sticky: the first failure stays, later reads fail at once */
+	bool failed; /* sticky: the first failure stays, later reads fail at once */
 	char why[128];
-	void *zone;      /* msgpack-c's, reused between items; pack_reader_free */
+	void *zone; /* msgpack-c's, reused between items; pack_reader_free */
 };
 
 struct pack_view {
@@ -51,7 +51,7 @@ struct pack_view {
 
 void pack_reader_start(struct pack_reader *r, const void *p, size_t n);
 void pack_reader_free(struct pack_reader *r);
-bool pack_reader_end(struct pack_reader *r); /* nothing failed and nothing trails */
+bool pack_reader_end(struct pack_reader *r);		/* nothing failed and nothing trails */
 bool pack_fail(struct pack_reader *r, const char *why); /* latches; always false */
 
 /* The next item. With an expected array length (or -1: any type). */

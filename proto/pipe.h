@@ -39,7 +39,7 @@ void pipes_close(struct pipes *p);
  */
 void pipe_body_start(struct buf *body);
 void pipe_send(struct pipes *p, enum role to, unsigned index, enum frame_type type, uint16_t flags,
-    uint32_t count, struct buf *body);
+	       uint32_t count, struct buf *body);
 size_t pipe_body_bytes(const struct buf *body); /* so far, without the head */
 
 struct frame {

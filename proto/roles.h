@@ -32,7 +32,8 @@ enum {
 };
 
 enum {
-	WEIR_UID_BASE = 64200, /* workers' uids and their common gid, where the supervisor is root */
+	WEIR_UID_BASE =
+	    64200, /* workers' uids and their common gid, where the supervisor is root */
 	WEIR_GID = 64200,
 	INGESTS_MAX = 8,
 	LANES_MAX = 8,

@@ -18,35 +18,35 @@
 enum {
 	WIRE_VERSION = 1,
 	FRAME_HEAD_BYTES = 32,
-	FRAME_BYTES_FLUSH = 256 * 1024,     /* a sender flushes at this size */
+	FRAME_BYTES_FLUSH = 256 * 1024,	    /* a sender flushes at this size */
 	FRAME_BYTES_MAX = 64 * 1024 * 1024, /* a receiver refuses more */
-	PARTITION_LABEL_MAX = 4200,         /* a file's path and digest, the longest */
-	REASON_MAX = 200,                   /* bytes of a dead letter's reason */
+	PARTITION_LABEL_MAX = 4200,	    /* a file's path and digest, the longest */
+	REASON_MAX = 200,		    /* bytes of a dead letter's reason */
 	HASH_KEY_BYTES = 16,
 	DIGEST_BYTES = 16,
 };
 
 /* FRAME(ID, words): the name table, the roles' edges and the fuzzer expand this. */
-#define FRAMES(X)                                                                                   \
-	X(OWN, "load tells what this lane owns")                                                    \
-	X(ASK, "ingest asks ids for partitions it has found")                                       \
-	X(PART, "a partition's id")                                                                 \
-	X(DATA, "records and covers")                                                               \
-	X(DONE, "partitions read to their end")                                                     \
-	X(BEGIN, "a batch begins")                                                                  \
-	X(PROC, "changed processes")                                                                \
-	X(EVT, "records for event-grain tables")                                                    \
-	X(ROWS, "rows of one table")                                                                \
-	X(STATE, "process states")                                                                  \
-	X(DEAD, "dead letters")                                                                     \
-	X(END, "a batch ends")                                                                      \
+#define FRAMES(X)                                                                                  \
+	X(OWN, "load tells what this lane owns")                                                   \
+	X(ASK, "ingest asks ids for partitions it has found")                                      \
+	X(PART, "a partition's id")                                                                \
+	X(DATA, "records and covers")                                                              \
+	X(DONE, "partitions read to their end")                                                    \
+	X(BEGIN, "a batch begins")                                                                 \
+	X(PROC, "changed processes")                                                               \
+	X(EVT, "records for event-grain tables")                                                   \
+	X(ROWS, "rows of one table")                                                               \
+	X(STATE, "process states")                                                                 \
+	X(DEAD, "dead letters")                                                                    \
+	X(END, "a batch ends")                                                                     \
 	X(COMMITTED, "a batch is in the warehouse")
 
 enum frame_type {
 #define X(id, words) FRAME_##id,
 	FRAMES(X)
 #undef X
-	FRAME_TYPE_MAX
+	    FRAME_TYPE_MAX
 };
 
 enum { FRAME_LAST = 1 << 0 }; /* flag: nothing follows from this sender (drain, bounded end) */
@@ -71,14 +71,15 @@ MUSTCHECK bool frame_head_decode(const uint8_t *p, size_t n, struct frame_head *
 /* ---- partitions ---- */
 enum partition_kind { PARTITION_DURABLE, PARTITION_TRANSIENT };
 
-struct partition { /* OWN, ASK (id 0), PART */
-	uint32_t id;   /* given by load, from 1; fits PostgreSQL's integer */
+struct partition {	 /* OWN, ASK (id 0), PART */
+	uint32_t id;	 /* given by load, from 1; fits PostgreSQL's integer */
 	uint16_t source; /* index in the model */
 	enum partition_kind kind;
-	bool done;       /* read to its end in an earlier run: DONE was committed */
+	bool done;	     /* read to its end in an earlier run: DONE was committed */
 	int64_t next, bytes; /* of a done file: records and size, to see that it changed; else 0 */
-	uint32_t number; /* Kafka's partition number; 0 otherwise */
-	const char *label; /* borrowed. Kafka: "topic/number"; file: "path#digest"; queue: its name */
+	uint32_t number;     /* Kafka's partition number; 0 otherwise */
+	const char
+	    *label; /* borrowed. Kafka: "topic/number"; file: "path#digest"; queue: its name */
 	uint32_t label_len;
 };
 
@@ -92,7 +93,7 @@ struct position {
 
 /* ---- OWN: one item ---- */
 struct own_range {
-	uint32_t kg_lo, kg_hi; /* inclusive */
+	uint32_t kg_lo, kg_hi;	    /* inclusive */
 	struct position *positions; /* durable, not done; absent = 0 */
 	uint32_t positions_n;
 };
@@ -114,9 +115,9 @@ void own_free(struct own *o);
 
 /* ---- DATA: `count` records, then one array of covers ---- */
 enum record_kind {
-	RECORD_EVENT,     /* of a process */
+	RECORD_EVENT,	  /* of a process */
 	RECORD_REFERENCE, /* of a reference source: feeds dimensions only */
-	RECORD_DEAD       /* could not be decoded: stage, reason and digest instead of fields */
+	RECORD_DEAD	  /* could not be decoded: stage, reason and digest instead of fields */
 };
 
 struct record {
@@ -124,14 +125,14 @@ struct record {
 	uint16_t source;
 	uint32_t partition;
 	int64_t offset; /* or ticket */
-	bool has_rid;   /* queue events carry theirs; others are computed where needed (keyhash.h) */
+	bool has_rid; /* queue events carry theirs; others are computed where needed (keyhash.h) */
 	uint8_t rid[RID_BYTES];
 	uint32_t kg;
 	const char *key; /* canonical text of the correlation ID; borrowed */
 	uint32_t key_len;
-	bool has_time;   /* false: source with time none; comes before all others in the order */
+	bool has_time; /* false: source with time none; comes before all others in the order */
 	int64_t time_us;
-	int64_t sequence; /* 0 where the source declares none */
+	int64_t sequence;     /* 0 where the source declares none */
 	struct value *fields; /* model's order; the array is the caller's, FIELDS_MAX long */
 	uint32_t fields_n;
 	const char *reason; /* RECORD_DEAD; borrowed */
@@ -140,7 +141,8 @@ struct record {
 };
 
 void wire_record_write(struct buf *b, const struct record *rec);
-bool wire_record_read(struct pack_reader *r, struct record *rec); /* rec->fields set by the caller */
+bool wire_record_read(struct pack_reader *r,
+		      struct record *rec); /* rec->fields set by the caller */
 
 /*
  * A cover says: every event of this partition in [from, to) that belongs to the receiver's shard is in
@@ -151,8 +153,8 @@ struct cover {
 	int64_t from, to;
 	bool has_time;
 	int64_t time_max_us; /* largest event time up to `to`, of the whole partition */
-	bool caught_up;      /* the source had no more when this was sent */
-	bool finished;       /* bounded run: nothing will come any more */
+	bool caught_up;	     /* the source had no more when this was sent */
+	bool finished;	     /* bounded run: nothing will come any more */
 };
 
 void wire_covers_write(struct buf *b, const struct cover *c, uint32_t n);
@@ -189,17 +191,19 @@ bool wire_proc_read(struct pack_reader *r, struct proc *p);
 /* ---- EVT: records as in DATA, each with its rid filled in ---- */
 
 /* ---- ROWS: first item table id (unsigned), then `count` rows ---- */
-struct row { /* the values in the order of the table's columns as load's dialect lays them out (rows.h) */
+struct
+    row { /* the values in the order of the table's columns as load's dialect lays them out (rows.h) */
 	struct value *values;
 	uint32_t values_n;
-	uint64_t missing; /* process facts only, else 0 */
+	uint64_t missing;	/* process facts only, else 0 */
 	uint8_t rid[RID_BYTES]; /* transaction facts, dimension versions; else zeros */
 };
 
 void wire_table_write(struct buf *b, uint32_t table);
 bool wire_table_read(struct pack_reader *r, uint32_t *table);
 void wire_row_write(struct buf *b, const struct row *row);
-bool wire_row_read(struct pack_reader *r, struct row *row); /* values: caller's, COLUMNS_MAX * 2 long */
+bool wire_row_read(struct pack_reader *r,
+		   struct row *row); /* values: caller's, COLUMNS_MAX * 2 long */
 
 /* ---- STATE ---- */
 struct state_row {
@@ -221,7 +225,7 @@ struct dead {
 	uint16_t source;
 	uint32_t partition;
 	int64_t offset;
-	const char *stage;  /* a role's name */
+	const char *stage; /* a role's name */
 	uint32_t stage_len;
 	const char *reason; /* for a person; never a value of the event */
 	uint32_t reason_len;
@@ -248,7 +252,7 @@ struct end {
 	struct end_range *ranges;
 	uint32_t ranges_n;
 	uint64_t proc, evt, state, dead; /* items sent by correlate */
-	uint64_t rows[TABLES_MAX];       /* items sent by transform; zeros from correlate */
+	uint64_t rows[TABLES_MAX];	 /* items sent by transform; zeros from correlate */
 	struct end_source sources[SOURCES_MAX];
 	uint32_t tables_n, sources_n;
 };
