@@ -10,7 +10,7 @@ import zlib
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
-from ports import free_ports, listens, wait_for
+from ports import die_with_parent, free_ports, listens, wait_for
 
 BROKER = pathlib.Path(__file__).resolve().parent.parent / "kafka" / "broker"
 START_SECONDS = 90
@@ -62,7 +62,8 @@ class KafkaServer:
         with open(self.directory / "broker.log", "ab") as log:
             self.process = subprocess.Popen(
                 [BROKER, "run", self.directory, str(self.port), str(self.controller_port), *settings],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=die_with_parent)
         wait_for(f"Kafka on {self.bootstrap}", self._serves, START_SECONDS, 0.1)
         return self
 

@@ -1,8 +1,12 @@
-"""Free loopback ports for the servers that a test run starts, and waiting for a condition."""
+"""What the servers that a test run starts have in common: free loopback ports, an end, and waiting."""
 
+import ctypes
 import random
+import signal
 import socket
 import time
+
+PR_SET_PDEATHSIG = 1
 
 # Below the kernel's range for outgoing connections, so that a server can have its port again after
 # it was killed: nobody's client socket is given it in between.
@@ -34,6 +38,14 @@ def listens(port):
     with socket.socket() as s:
         s.settimeout(1)
         return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent():
+    """preexec_fn: a test run that is killed leaves no server behind."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def wait_for(what, condition, timeout, every=0.05):

@@ -11,7 +11,7 @@ import urllib.parse
 
 import pika
 
-from ports import free_ports, listens, wait_for
+from ports import die_with_parent, free_ports, listens, wait_for
 
 # Debian's /usr/sbin scripts change to the package's own user and directories; the ones behind them
 # do neither, and run as whoever calls them.
@@ -112,7 +112,8 @@ class RabbitServer:
         self._write_files()
         with open(self.directory / "broker.log", "ab") as log:
             common = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log,
-                      "env": self._environment(), "start_new_session": True}
+                      "env": self._environment(), "start_new_session": True,
+                      "preexec_fn": die_with_parent}
             # Ours, in the foreground: one that a node starts by itself outlives the node.
             self.epmd = subprocess.Popen(
                 ["epmd", "-address", "127.0.0.1", "-port", str(self.epmd_port)], **common)
