@@ -196,7 +196,7 @@ test_when_a_batch_closes(void **state)
 	struct mono now = {1000}, came = {900};
 
 	(void)state;
-	batch_rules_set(&r, &limits, 2);
+	batch_rules_set(&r, &limits, 1, 2);
 	assert_int_equal(r.input_max, 1000);
 	assert_int_equal(batch_deadline(&b, &r, false).us, INT64_MAX);
 	batch_open(&b, now, came);
@@ -208,7 +208,10 @@ test_when_a_batch_closes(void **state)
 	assert_int_equal(batch_deadline(&b, &r, true).us, 251000);
 	b.n = 2;
 	assert_int_equal(batch_deadline(&b, &r, true).us, 30001000);
-	b.input_bytes = 1000;
+	batch_input(&b, 0, 999);
+	batch_input(&b, 1, 999);
+	assert_false(batch_full(&b, &r, true));
+	batch_input(&b, 1, 1);
 	assert_true(batch_full(&b, &r, true));
 	assert_int_equal(batch_deadline(&b, &r, true).us, 1000);
 	b.input_bytes = 999;

@@ -304,7 +304,7 @@ chunk_apply(struct shard *s, struct queued *q, struct err *e)
 		return APPLY_WAITS;
 	batch_open(&s->batch, s->now, q->came);
 	if (!q->counted)
-		s->batch.input_bytes += q->frame.head.bytes;
+		batch_input(&s->batch, q->frame.from_index, q->frame.head.bytes);
 	q->counted = true;
 	for (uint32_t i = 0; i < n; i++) {
 		struct item *it = &s->chunk->items[i];

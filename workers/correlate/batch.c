@@ -8,11 +8,12 @@
 enum { CHANGED_MIN = 1024 };
 
 void
-batch_rules_set(struct batch_rules *r, const struct limits *limits, unsigned lanes)
+batch_rules_set(struct batch_rules *r, const struct limits *limits, unsigned lanes,
+		unsigned ingests)
 {
 	*r = (struct batch_rules){
 	    .bytes_max = limits->batch_bytes_max,
-	    .input_max = limits->inflight_bytes_max / ((uint64_t)BATCH_SHARES * lanes),
+	    .input_max = limits->inflight_bytes_max / ((uint64_t)BATCH_SHARES * lanes * ingests),
 	    .rows = limits->batch_rows,
 	    .rows_behind = limits->batch_rows_behind,
 	    .delay_us = limits->batch_delay_us,
@@ -51,6 +52,14 @@ batch_changed(struct batch *b, uint32_t entry)
 }
 
 void
+batch_input(struct batch *b, unsigned ingest, uint64_t bytes)
+{
+	b->input_of[ingest] += bytes;
+	if (b->input_of[ingest] > b->input_bytes)
+		b->input_bytes = b->input_of[ingest];
+}
+
+void
 batch_next(struct batch *b)
 {
 	b->n++;
@@ -58,6 +67,7 @@ batch_next(struct batch *b)
 	b->moved = false;
 	b->changed_n = 0;
 	b->input_bytes = 0;
+	memset(b->input_of, 0, sizeof b->input_of);
 	pile_clear(&b->evt);
 	pile_clear(&b->dead);
 	memset(b->sources, 0, sizeof b->sources);

@@ -7,6 +7,7 @@
 
 #include "mono.h"
 #include "pile.h"
+#include "roles.h"
 #include "wire.h"
 
 enum {
@@ -18,7 +19,7 @@ enum {
 
 struct batch_rules {
 	uint64_t bytes_max; /* of output */
-	uint64_t input_max; /* of DATA frames */
+	uint64_t input_max; /* of DATA frames of one ingest: each has its own share of the credit */
 	uint32_t rows, rows_behind;
 	int64_t delay_us, delay_behind_us;
 };
@@ -32,17 +33,20 @@ struct batch {
 	uint32_t *changed;  /* entries, each once */
 	uint32_t changed_n, changed_cap;
 	struct pile evt, dead;
-	uint64_t input_bytes;
-	uint64_t row_bytes; /* average of PROC and STATE per process so far */
+	uint64_t input_of[INGESTS_MAX];
+	uint64_t input_bytes; /* the largest of these */
+	uint64_t row_bytes;   /* average of PROC and STATE per process so far */
 	struct end_source sources[SOURCES_MAX];
 };
 
-void batch_rules_set(struct batch_rules *r, const struct limits *limits, unsigned lanes);
+void batch_rules_set(struct batch_rules *r, const struct limits *limits, unsigned lanes,
+		     unsigned ingests);
 void batch_free(struct batch *b);
 
 /* Marks that something is in it, received at `came`. */
 void batch_open(struct batch *b, struct mono now, struct mono came);
 void batch_changed(struct batch *b, uint32_t entry);
+void batch_input(struct batch *b, unsigned ingest, uint64_t bytes);
 
 /* After closing: empty, with the next number. */
 void batch_next(struct batch *b);

@@ -35,9 +35,9 @@ shard_new(const struct shard_setup *setup)
 	entries_init(&s->entries);
 	clock_init(&s->clock);
 	ranges_init(&s->ranges);
-	batch_rules_set(&s->rules, limits, setup->lanes);
+	batch_rules_set(&s->rules, limits, setup->lanes, setup->ingests);
 	s->batch.n = 1;
-	s->clock_us = CLOCK_UNKNOWN;
+	s->clock_us = s->forget_us = CLOCK_UNKNOWN;
 	s->clock_holder = -1;
 	s->cache_max = limits->state_cache_bytes_max / setup->lanes;
 	evt_set(s);
@@ -309,13 +309,21 @@ shard_frame(struct shard *s, const struct frame *f, struct mono now, int64_t wal
 
 /* ---- time ---- */
 
+/* run --close: once everything is read, finished partitions count as plus infinity. */
+static bool
+is_end_of_time(const struct shard *s)
+{
+	return s->is.close && s->phase == SHARD_LAST && clock_finished(&s->clock);
+}
+
 static void
 clock_turn(struct shard *s)
 {
 	uint32_t at;
 
 	if (mono_due(s->clock_next, s->now) || s->phase == SHARD_LAST) {
-		s->clock_us = clock_read(&s->clock, s->now, s->wall_us, &s->clock_holder);
+		s->forget_us = clock_read(&s->clock, s->now, s->wall_us, &s->clock_holder);
+		s->clock_us = is_end_of_time(s) ? CLOCK_END : s->forget_us;
 		s->clock_next = mono_add_ms(s->now, CLOCK_MS);
 	}
 	if (s->clock_us == CLOCK_UNKNOWN)
@@ -371,7 +379,7 @@ gauges(struct shard *s)
 		   oldest.us == INT64_MAX ? 0 : (uint64_t)mono_since_us(oldest, s->now));
 	metric_set(p, METRIC_PROCESSES_CACHED, s->entries.n);
 	metric_set(p, METRIC_STATE_CACHE_BYTES, s->cache_bytes);
-	metric_set(p, METRIC_CLOCK_SECONDS, s->clock_us > 0 ? (uint64_t)s->clock_us : 0);
+	metric_set(p, METRIC_CLOCK_SECONDS, s->forget_us > 0 ? (uint64_t)s->forget_us : 0);
 	metric_set(p, METRIC_EXPRESSION_NULLS, s->expr.nulled);
 	metric_set(p, METRIC_FOLD_OVERFLOWS, process_overflows(s->layout));
 	atomic_store_explicit(&p->waits_for_source, s->clock_holder, memory_order_relaxed);

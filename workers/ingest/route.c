@@ -8,7 +8,10 @@
 void
 route_init(struct route *r, const struct route_out *out, struct parts *parts, struct credit *credit)
 {
+	uint64_t share = credit->limit_bytes / ((uint64_t)parts->lanes * ROUTE_SHARES);
+
 	*r = (struct route){.out = *out, .parts = parts, .credit = credit};
+	r->flush_bytes = share < FRAME_BYTES_FLUSH ? share : FRAME_BYTES_FLUSH;
 }
 
 void
@@ -71,7 +74,7 @@ route_record(struct route *r, const struct record *rec, struct mono now)
 void
 route_spill(struct route *r, unsigned lane, struct mono now)
 {
-	if (r->out.bytes(&r->lanes[lane].body) >= FRAME_BYTES_FLUSH)
+	if (r->out.bytes(&r->lanes[lane].body) >= r->flush_bytes)
 		lane_send(r, lane, 0, now);
 }
 

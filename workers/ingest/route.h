@@ -3,7 +3,7 @@
  * every partition whose frontier moved since the lane's last frame; they are taken at the moment of
  * sending, so they cover every record in the frame.
  *
- * Sent at FRAME_BYTES_FLUSH, ROUTE_DELAY_MS after its first record, or, without records,
+ * Sent at its size (FRAME_BYTES_FLUSH, less where the credit is small), ROUTE_DELAY_MS after its first record, or, without records,
  * ROUTE_QUIET_MS after the last frame if a cover is due.
  */
 #ifndef INGEST_ROUTE_H
@@ -12,7 +12,15 @@
 #include "credit.h"
 #include "partitions.h"
 
-enum { ROUTE_DELAY_MS = 10, ROUTE_QUIET_MS = 250 };
+enum {
+	ROUTE_DELAY_MS = 10,
+	ROUTE_QUIET_MS = 250,
+	/*
+	 * Frames that a lane's share of the credit holds at least: a frame that two batches share
+	 * is paid back by the second, which must not wait for more meanwhile.
+	 */
+	ROUTE_SHARES = 8,
+};
 
 /*
  * Sends one DATA frame; takes the bytes of *body over. route.c knows no pipes, so that it can be
@@ -31,6 +39,7 @@ struct route {
 	struct credit *credit;
 	struct cover *covers; /* scratch */
 	uint32_t covers_max;
+	size_t flush_bytes;
 	struct route_lane {
 		struct buf body;
 		uint32_t count;
