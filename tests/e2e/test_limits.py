@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 import loans
 from ports import wait_for
 from weir import SLOW
@@ -36,28 +38,34 @@ def run_with(make_weir, connection, streams, limits, lanes=2, ingests=1):
     return got
 
 
-def test_inflight_bytes(make_weir, connection, twin):
-    got = run_with(make_weir, connection, twin, {"inflight_bytes_max": "512KiB", "batch_bytes_max": "1MiB"})
+@pytest.fixture(scope="module")
+def long_twin():
+    """Enough events for every limit below to be reached many times."""
+    return loans.twin(processes=6000)
+
+
+def test_inflight_bytes(make_weir, connection, long_twin):
+    got = run_with(make_weir, connection, long_twin, {"inflight_bytes_max": "256KiB", "event_bytes_max": "16KiB"})
     assert got["weir_credit_waits_total"] > 0
-    assert got["weir_inflight_bytes_max"] <= 512 * 1024
+    assert got["weir_inflight_bytes_max"] <= 256 * 1024
 
 
-def test_state_cache_and_lookups(make_weir, connection, twin):
+def test_state_cache_and_lookups(make_weir, connection, long_twin):
     """A cache far smaller than the open processes: they are evicted, and read back from the database."""
-    shuffled = {s: sorted(v, key=lambda e: (e["seq"], e["case_id"])) for s, v in twin.items()}
-    got = run_with(make_weir, connection, shuffled, {"state_cache_bytes_max": "256KiB", "batch_rows": 100,
-                                                     "batch_rows_behind": 100})
+    shuffled = {s: sorted(v, key=lambda e: (e["seq"], e["case_id"])) for s, v in long_twin.items()}
+    got = run_with(make_weir, connection, shuffled, {"state_cache_bytes_max": "64KiB", "batch_rows": 500,
+                                                     "batch_rows_behind": 500})
     assert got["weir_state_evictions_total"] > 0 and got["weir_state_lookups_total"] > 0
 
 
-def test_batch_bytes(make_weir, connection, twin):
-    got = run_with(make_weir, connection, twin, {"batch_bytes_max": "64KiB"})
+def test_batch_bytes(make_weir, connection, long_twin):
+    got = run_with(make_weir, connection, long_twin, {"batch_bytes_max": "64KiB"})
     assert got["weir_batches_total"] > 10
 
 
-def test_batch_rows(make_weir, connection, twin):
-    got = run_with(make_weir, connection, twin, {"batch_rows": 50, "batch_rows_behind": 50})
-    assert got["weir_batches_total"] > 20
+def test_batch_rows(make_weir, connection, long_twin):
+    got = run_with(make_weir, connection, long_twin, {"batch_rows": 50, "batch_rows_behind": 50})
+    assert got["weir_batches_total"] >= 6000 / 50
 
 
 def test_align(make_weir, connection, twin):
