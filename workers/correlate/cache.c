@@ -62,6 +62,17 @@ cache_touch(struct shard *s, uint32_t entry, unsigned change)
 	e->touched = true;
 }
 
+void
+cache_due(struct shard *s, uint32_t entry, int64_t at_us)
+{
+	const struct process *p = entries_at(&s->entries, entry)->process;
+
+	/* The end of time closes what is open; to forget what is closed, the clock itself must get there. */
+	if (s->clock_us == CLOCK_END && process_status(p) != PROCESS_OPEN)
+		at_us = INT64_MAX;
+	due_set(&s->due, &s->entries, entry, at_us);
+}
+
 static bool
 may_go(const struct shard *s, uint32_t at, const struct entry *e)
 {

@@ -11,6 +11,7 @@
 #include "mono.h"
 
 #define CLOCK_UNKNOWN INT64_MIN
+#define CLOCK_END     (INT64_MAX - 1)
 
 struct clock_partition {
 	int64_t time_us; /* largest covered; CLOCK_UNKNOWN */

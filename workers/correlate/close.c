@@ -103,7 +103,7 @@ judge(struct shard *s, struct entry *e, struct pile *proc)
 
 	if (now != before)
 		count_transition(s, now);
-	if (process_forgettable(s->layout, e->process, s->clock_us))
+	if (process_forgettable(s->layout, e->process, s->forget_us))
 		e->change |= CHANGE_FORGET;
 	if (!(e->change & CHANGE_EVENT) && now == before) {
 		if (!(e->change & CHANGE_FORGET))
@@ -144,7 +144,7 @@ state_write(struct shard *s, uint32_t entry, struct buf *body, struct pile *stat
 		cache_forget(s, entry);
 		metric_add(s->is.page, METRIC_PROCESSES_FORGOTTEN, 1);
 	} else {
-		due_set(&s->due, &s->entries, entry, due);
+		cache_due(s, entry, due);
 	}
 	e->change = 0;
 }

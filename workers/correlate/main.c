@@ -86,6 +86,7 @@ correlate_open(struct worker *w, struct err *e)
 	    .lanes = w->count[ROLE_CORRELATE],
 	    .ingests = w->count[ROLE_INGEST],
 	    .bounded = w->bounded,
+	    .close = w->close,
 	    .page = w->page,
 	    .host = {w, host_send, host_forward, host_lookup_idle, host_lookup_send},
 	};

@@ -179,7 +179,7 @@ state_take(struct shard *s, const struct lookup_row *row, struct err *e)
 	if (!process_decode(s->layout, row->body, row->body_len, &p, e))
 		return false;
 	cache_process(s, at, p);
-	due_set(&s->due, &s->entries, at, process_due_us(s->layout, p));
+	cache_due(s, at, process_due_us(s->layout, p));
 	return true;
 }
 

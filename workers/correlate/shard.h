@@ -28,6 +28,7 @@ struct shard_setup {
 	const struct model *model; /* must outlive the shard */
 	unsigned lanes, ingests;
 	bool bounded;
+	bool close; /* bounded: the end of input is the end of time, deadlines fire */
 	struct metric_page *page;
 	struct shard_host host;
 };

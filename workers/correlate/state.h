@@ -110,7 +110,9 @@ struct shard {
 	uint32_t shard;
 	int64_t epoch;
 	bool evt[SOURCES_MAX]; /* some table takes this source's events */
-	int64_t clock_us;
+	int64_t
+	    clock_us; /* what processes are judged by; CLOCK_END in the last turn of run --close */
+	int64_t forget_us; /* what they are forgotten by: never the end of time */
 	int clock_holder;
 	struct mono clock_next;
 	size_t cache_bytes, cache_max; /* of processes and entries */
@@ -144,6 +146,7 @@ uint32_t cache_add(struct shard *s, const uint8_t key[static STATE_KEY_BYTES], u
 void cache_process(struct shard *s, uint32_t entry, struct process *p); /* becomes ENTRY_PROCESS */
 void cache_forget(struct shard *s, uint32_t entry);		    /* becomes ENTRY_TOMBSTONE */
 void cache_touch(struct shard *s, uint32_t entry, unsigned change); /* into the open batch */
+void cache_due(struct shard *s, uint32_t entry, int64_t at_us);	    /* when the clock changes it */
 void cache_evict(struct shard *s);
 void cache_free(struct shard *s);
 

@@ -304,8 +304,9 @@ end_if_empty(struct rabbit *r, struct mono now)
 {
 	int64_t quiet_ms = r->inbox.tag ? EMPTY_MS : EMPTY_NEW_MS;
 
+	/* Unacked messages fill the prefetch: that nothing comes then says nothing about the queue. */
 	if (r->bounded && r->counted && r->consuming && !r->inbox.n && !r->ready && !r->paused &&
-	    mono_since_ms(r->delivery_at, now) >= quiet_ms)
+	    r->acked == r->handed && mono_since_ms(r->delivery_at, now) >= quiet_ms)
 		r->ended = true;
 }
 
