@@ -170,7 +170,13 @@ status_good(int status, const char *what, char *why)
 {
 	if (status == AMQP_STATUS_OK)
 		return true;
-	snprintf(why, SOURCE_TROUBLE_MAX, "%s: %s", what, amqp_error_string2(status));
+	if (status == AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED)
+		snprintf(why, SOURCE_TROUBLE_MAX,
+			 "the broker's certificate is of another host (a host name must be in it; "
+			 "an address is "
+			 "not compared)");
+	else
+		snprintf(why, SOURCE_TROUBLE_MAX, "%s: %s", what, amqp_error_string2(status));
 	return false;
 }
 

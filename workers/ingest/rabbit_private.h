@@ -31,6 +31,7 @@ enum connect_result { CONNECT_BUSY, CONNECT_DONE, CONNECT_FAILED };
  *
  * URL: amqp[s]://USER:PASSWORD@HOST:PORT/VHOST?OPTIONS, parts percent-encoded; amqps options cacertfile,
  * certfile, keyfile, verify=verify_peer|verify_none, and for both heartbeat=SECONDS.
+ * The certificate must name HOST; the library compares host names only, so HOST must not be an address.
  */
 MUSTCHECK bool connector_open(const struct source_setup *setup, int event, struct connector **out,
 			      struct err *e);
