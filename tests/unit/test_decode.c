@@ -273,6 +273,72 @@ test_not_json(void **state)
 	refused(w, decode_bytes(w, "{\"a\":\"\0\"}", 9), "control character");
 }
 
+/* What no path is declared for is checked like everything else. */
+static void
+test_undeclared_values_are_checked(void **state)
+{
+	static const char *const good[] = {
+	    "\"other\":[1e400,-0.0E+1,123456789012345678901234567890123456789012345]",
+	    "\"other\":[[],{},\"\",[{\"k\":[null,true,false]}]]",
+	    "\"other\" : { \"k\" : [ 1 , 2 ] } ",
+	};
+	static const char *const bad[] = {
+	    "01",	   "1.e1",	"1e+",	 "--1",	      "1 2",	    "0x1",
+	    "1_0",	   "tru",	"nulll", "1\f",	      "true\v",	    "\"\\u00g0\"",
+	    "\"\\udc00\"", "[1,,2]",	"[,1]",	 "{\"k\"}",   "{\"k\":}",   "{\"k\":1,}",
+	    "{1:1}",	   "{\"k\" 1}", "[1}",	 "{\"k\":1]", "\"x\"\"y\"", "{}[]",
+	};
+	struct world *w = *state;
+	char s[256];
+
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+		assert_true(decode_member(w, good[i]));
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		snprintf(s, sizeof s, "\"other\":[{\"deep\":%s}]", bad[i]);
+		refused(w, decode_member(w, s), "no valid JSON at byte");
+	}
+}
+
+static void
+test_json_keeps_what_stands(void **state)
+{
+	static const char *const docs[] = {
+	    "[1,  2 ]", "{ }", "\"a\\u0041 \"", "1.50", "{\"k\": [ {} ]}", "false", "\"\"",
+	};
+	struct world *w = *state;
+	char s[256];
+
+	for (size_t i = 0; i < sizeof docs / sizeof *docs; i++) {
+		snprintf(s, sizeof s, "\"doc\": %s\r\n\t ,\"x\":1", docs[i]);
+		assert_true(decode_member(w, s));
+		assert_print(&w->out.record.fields[F_DOC], docs[i]);
+	}
+}
+
+/* A reader keeps nothing of an event before, whether that one was good or not. */
+static void
+test_events_after_bad_ones(void **state)
+{
+	struct world *w = *state;
+	struct buf b = {0};
+
+	buf_text(&b, HEAD ",\"note\":\"");
+	for (unsigned i = 0; i < 200000; i++)
+		buf_byte(&b, 'x');
+	buf_text(&b, "\"}");
+	for (int i = 0; i < 3; i++) {
+		assert_true(decode_bytes(w, (char *)b.data, b.len));
+		assert_int_equal(w->out.record.fields[F_NOTE].len, 200000);
+		assert_false(decode(w, "{\"doc\":[[[1 2]]]}"));
+		assert_false(decode_bytes(w, (char *)b.data, b.len - 1));
+		assert_false(decode(w, "{\"note\":{\"k\":\"\\ud800\"}}"));
+		assert_true(decode_member(w, "\"note\":\"n\""));
+		assert_print(&w->out.record.fields[F_NOTE], "n");
+		assert_int_equal(w->out.record.fields[F_DOC].type, VALUE_NULL);
+	}
+	buf_free(&b);
+}
+
 static void
 test_surrogates_and_nul(void **state)
 {
@@ -347,6 +413,9 @@ test_nesting(void **state)
 		buf_text(&b, HEAD ",\"deep\":");
 		for (unsigned i = 0; i < 10000; i++)
 			buf_text(&b, object ? "{\"a\":" : "[");
+		refused(w, decode_bytes(w, (char *)b.data, b.len), "ends in the middle");
+		for (unsigned i = 0; i <= 10000; i++)
+			buf_byte(&b, object || i == 10000 ? '}' : ']');
 		refused(w, decode_bytes(w, (char *)b.data, b.len), "nested too deep (at most 64");
 	}
 	buf_free(&b);
@@ -632,6 +701,9 @@ main(void)
 	    T(test_whole_event),
 	    T(test_order_of_keys_does_not_matter),
 	    T(test_not_json),
+	    T(test_undeclared_values_are_checked),
+	    T(test_json_keeps_what_stands),
+	    T(test_events_after_bad_ones),
 	    T(test_surrogates_and_nul),
 	    T(test_byte_order_mark_is_ignored),
 	    T(test_keys_twice),

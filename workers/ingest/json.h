@@ -1,14 +1,15 @@
 /*
- * json: reads one JSON event and hands out what stands at the declared paths. simdjson finds the
- * structure and checks UTF-8 (json.cc, the only place that includes it); json.c then visits every
- * token, so that nothing passes unchecked: grammar, escapes, surrogates, numbers, nesting.
+ * json: reads one JSON event and hands out what stands at the declared paths. simdjson parses
+ * (json_reader.h says how, and why numbers are taken as raw tokens); json_path.c keeps what is
+ * declared and looks for keys that stand twice. Everything is visited, so that nothing passes
+ * unchecked, declared or not.
  *
  * Refused, each with a reason for people: anything that is not exactly one object, invalid UTF-8,
- * unescaped control characters, lone surrogates, \u0000 (the warehouse cannot store it), nesting
- * deeper than JSON_DEPTH_MAX, a key that stands twice in the top object or in an object on a
- * declared path, something else than an object where a declared path goes on. A byte order mark
- * before the object is ignored (RFC 8259, 8.1). Digits of numbers are kept as they stand. One
- * thread; input of any length and content is safe.
+ * unescaped control characters, unknown escapes, lone surrogates, \u0000 (the warehouse cannot
+ * store it), nesting deeper than JSON_DEPTH_MAX, a key that stands twice in the top object or in an
+ * object on a declared path, something else than an object where a declared path goes on. A byte
+ * order mark before the object is ignored (RFC 8259, 8.1). Digits of numbers are kept as they
+ * stand. One thread; input of any length and content is safe.
  */
 #ifndef INGEST_JSON_H
 #define INGEST_JSON_H
@@ -47,8 +48,7 @@ struct json; /* buffers, one per worker */
 struct json *json_new(void);
 void json_free(struct json *j);
 
-struct json_table; /* declared paths of one source; remembers the order of keys, to guess the next
-		    */
+struct json_table; /* declared paths of one source; remembers the order of keys as a guess */
 
 /*
  * Paths are dotted ("customer.address.city"); the same path may stand twice. An empty component or
@@ -59,9 +59,9 @@ MUSTCHECK bool json_table_new(const char *const *paths, unsigned n, struct json_
 void json_table_free(struct json_table *t);
 
 /*
- * Items point into data and into j's buffers, until the next json_parse of either. On failure
- * e->text says why and *bad_path which path's value was at fault, -1 for none. *undeclared: keys
- * dropped.
+ * data is copied and needs no padding. Items point into j's buffers, until its next json_parse. On
+ * failure e->text says why and *bad_path which path's value was at fault, -1 for none. *undeclared:
+ * keys dropped.
  */
 MUSTCHECK bool json_parse(struct json *j, struct json_table *t, const char *data, size_t n,
 			  unsigned *undeclared, int *bad_path, struct err *e);
@@ -71,33 +71,5 @@ const struct json_item *json_item(const struct json_table *t, unsigned i);
 
 /* "a number", "text", ...: for reasons. */
 const char *json_kind_words(enum json_kind k);
-
-/* ---- the shim, json.cc ---- */
-enum json_scan {
-	JSON_SCAN_GOOD,
-	JSON_SCAN_EMPTY,
-	JSON_SCAN_UTF8,
-	JSON_SCAN_CONTROL,
-	JSON_SCAN_UNCLOSED,
-	JSON_SCAN_FAILED
-};
-
-struct json_scanner;
-
-#ifdef __cplusplus
-extern "C" {
-#endif
-struct json_scanner *json_scanner_new(void); /* NULL: no memory */
-void json_scanner_free(struct json_scanner *s);
-
-/*
- * Byte positions of every structural character, opening quote and first byte of a scalar, in order;
- * then one more entry that is n. Borrowed until the next call. data needs no padding.
- */
-enum json_scan json_scan(struct json_scanner *s, const char *data, size_t n, const uint32_t **at,
-			 uint32_t *count);
-#ifdef __cplusplus
-}
-#endif
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * json_table: the declared paths as a tree of keys, shared by json.c's files. Node 0 is the top
- * object and stands for "none" where a child is meant.
+ * json_table: the declared paths as a tree of keys, shared by json_table.c and json_path.c. Node 0
+ * is the top object and stands for "none" where a child is meant.
  */
 #ifndef INGEST_JSON_TABLE_H
 #define INGEST_JSON_TABLE_H
