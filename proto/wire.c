@@ -298,10 +298,16 @@ own_free(struct own *o)
 
 /* ---- records ---- */
 
-enum { RECORD_FIXED = 9, RECORD_HAS_TIME = 1 << 2, RECORD_KIND_MASK = 3 };
+enum {
+	RECORD_FIXED = 9,
+	RECORD_HAS_TIME = 1 << 2,
+	RECORD_DISTINCT = 1 << 3,
+	RECORD_KIND_MASK = 3,
+	RECORD_BITS = RECORD_HAS_TIME | RECORD_DISTINCT | RECORD_KIND_MASK
+};
 
 /*
- * [kind | has_time, source, partition, offset, rid or nil, key group, key, time, sequence,
+ * [kind | has_time | distinct, source, partition, offset, rid or nil, key group, key, time, sequence,
  * fields...]; of a dead one the fields are reason and digest.
  */
 void
@@ -310,7 +316,8 @@ wire_record_write(struct buf *b, const struct record *rec)
 	bool dead = rec->kind == RECORD_DEAD;
 
 	pack_array(b, RECORD_FIXED + (dead ? 2 : rec->fields_n));
-	pack_uint(b, (unsigned)rec->kind | (rec->has_time ? (unsigned)RECORD_HAS_TIME : 0));
+	pack_uint(b, (unsigned)rec->kind | (rec->has_time ? (unsigned)RECORD_HAS_TIME : 0) |
+			 (rec->distinct ? (unsigned)RECORD_DISTINCT : 0));
 	pack_uint(b, rec->source);
 	pack_uint(b, rec->partition);
 	pack_int(b, rec->offset);
@@ -336,7 +343,7 @@ record_head_view(struct pack_reader *r, struct pack_view a, struct record *rec)
 {
 	uint64_t kind;
 
-	if (!pack_at_uint(r, a, 0, RECORD_HAS_TIME | RECORD_DEAD, &kind) ||
+	if (!pack_at_uint(r, a, 0, RECORD_BITS, &kind) ||
 	    !at_u16(r, a, 1, SOURCES_MAX - 1, &rec->source) || !at_u32(r, a, 2, &rec->partition) ||
 	    !pack_at_int(r, a, 3, &rec->offset))
 		return false;
@@ -344,6 +351,7 @@ record_head_view(struct pack_reader *r, struct pack_view a, struct record *rec)
 		return pack_fail(r, "a record of unknown kind");
 	rec->kind = (enum record_kind)(kind & RECORD_KIND_MASK);
 	rec->has_time = kind & RECORD_HAS_TIME;
+	rec->distinct = kind & RECORD_DISTINCT;
 	rec->has_rid = !pack_view_nil(pack_view_at(a, 4));
 	if (rec->has_rid && !pack_view_fixed(r, pack_view_at(a, 4), rec->rid, RID_BYTES))
 		return false;

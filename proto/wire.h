@@ -127,6 +127,7 @@ struct record {
 	int64_t offset; /* or ticket */
 	bool has_rid; /* queue events carry theirs; others are computed where needed (keyhash.h) */
 	uint8_t rid[RID_BYTES];
+	bool distinct; /* never applied before, even if an equal rid was (queues with identity: body) */
 	uint32_t kg;
 	const char *key; /* canonical text of the correlation ID; borrowed */
 	uint32_t key_len;

@@ -86,6 +86,7 @@ record_write(struct buf *b)
 			     .partition = 77,
 			     .offset = 123456789012,
 			     .has_rid = true,
+			     .distinct = true,
 			     .rid = {1, 2, 3},
 			     .kg = 127,
 			     .key = "173688",
@@ -120,7 +121,7 @@ record_read(struct pack_reader *r)
 
 	if (!wire_record_read(r, &rec))
 		return false;
-	bool right = rec.kind == RECORD_EVENT && rec.offset == 123456789012 && rec.has_rid &&
+	bool right = rec.kind == RECORD_EVENT && rec.offset == 123456789012 && rec.has_rid && rec.distinct &&
 		     rec.rid[2] == 3 && rec.kg == 127 && rec.key_len == 6 && rec.time_us == -1 &&
 		     rec.has_time && rec.sequence == 9 && rec.fields_n == SOME;
 	for (int i = 0; right && i < SOME; i++)
