@@ -645,6 +645,29 @@ test_equal_decimals_are_one(void **state)
 }
 
 static void
+test_equal_events_that_are_two(void **state)
+{
+	struct world *w = *state;
+	struct process *p = process_new(w->l, "p1", 2);
+	struct event first = plain(1, 1, 1);
+
+	first.rec.has_rid = true;
+	memset(first.rec.rid, 7, RID_BYTES);
+	for (unsigned i = 0; i < 1000; i++) {
+		struct event equal = first;
+
+		equal.rec.fields = equal.fields;
+		process_distinguish(p, &equal.rec);
+		assert_int_equal(fold_plain(w, p, &equal), FOLD_APPLIED);
+		if (i % 100 == 99)
+			p = again(w, p);
+		assert_int_equal(fold_plain(w, p, &equal), FOLD_DUPLICATE);
+		assert_int_equal(fold_plain(w, p, &first), FOLD_DUPLICATE);
+	}
+	process_free(w->l, p);
+}
+
+static void
 test_a_hot_process_is_bounded(void **state)
 {
 	struct world *w = *state;
@@ -899,6 +922,7 @@ main(void)
 	    cmocka_unit_test(test_sums_are_exact_beyond_38_digits),
 	    cmocka_unit_test(test_sets_and_lists_are_bounded),
 	    cmocka_unit_test(test_equal_decimals_are_one),
+	    cmocka_unit_test(test_equal_events_that_are_two),
 	    cmocka_unit_test(test_a_hot_process_is_bounded),
 	    cmocka_unit_test(test_many_identities),
 	    cmocka_unit_test(test_completeness_and_missing),

@@ -214,6 +214,8 @@ fold_event(struct shard *s, struct item *it)
 	}
 	struct process *p = entries_at(&s->entries, at)->process;
 	size_t before = process_bytes(s->layout, p);
+	if (it->rec.distinct)
+		process_distinguish(p, &it->rec);
 	switch (process_fold(s->layout, p, &it->rec, rid_of, s, &s->expr)) {
 	case FOLD_APPLIED:
 		s->cache_bytes += process_bytes(s->layout, p) - before;
@@ -224,7 +226,6 @@ fold_event(struct shard *s, struct item *it)
 		return;
 	case FOLD_DUPLICATE:
 		s->batch.sources[it->rec.source].dropped++;
-		metric_source_add(s->is.page, it->rec.source, METRIC_SOURCE_DROPPED, 1);
 		return;
 	case FOLD_TOO_LARGE:
 		refuse(s, it, "process_too_large: its process has events_per_process_max events");
@@ -240,7 +241,6 @@ item_apply(struct shard *s, struct item *it)
 	it->place->highest = rec->offset;
 	if (it->drop) {
 		s->batch.sources[rec->source].dropped++;
-		metric_source_add(s->is.page, rec->source, METRIC_SOURCE_DROPPED, 1);
 		return;
 	}
 	switch (rec->kind) {

@@ -106,6 +106,8 @@ event_take(struct ingest *in, unsigned source, const struct source_event *ev, in
 	bool good = decoder_event(in->decoder, source, ev, now_wall_us, d);
 	r->partition = part->id;
 	r->offset = ev->offset;
+	r->distinct =
+	    part->kind == PARTITION_TRANSIENT && s->identity == IDENTITY_BODY && !ev->redelivered;
 	if (part->kind == PARTITION_TRANSIENT) {
 		const char *identity;
 		size_t n;

@@ -170,6 +170,45 @@ use_value(const struct fold_use *u, const struct record *rec, struct expr_run_st
 	return fold_coerce(u->slot->in, &v, &got) ? got : value_null();
 }
 
+/* The n-th rid after the first of equal events; it differs where identities.c looks for its home. */
+static void
+rid_after(const uint8_t first[static RID_BYTES], uint32_t n, uint8_t out[static RID_BYTES])
+{
+	uint32_t head;
+
+	memcpy(out, first, RID_BYTES);
+	memcpy(&head, first, sizeof head);
+	head ^= n;
+	memcpy(out, &head, sizeof head);
+}
+
+void
+process_distinguish(const struct process *p, struct record *rec)
+{
+	uint8_t rid[RID_BYTES];
+	uint32_t low = 0, high = 1;
+
+	if (!rec->has_rid || !identities_have(p->ids, rec->rid))
+		return;
+	/* Those taken have the numbers below some bound: low is taken; high, in the end, is free. */
+	for (;; low = high, high *= 2) {
+		rid_after(rec->rid, high, rid);
+		if (!identities_have(p->ids, rid))
+			break;
+	}
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+
+		rid_after(rec->rid, middle, rid);
+		if (identities_have(p->ids, rid))
+			low = middle;
+		else
+			high = middle;
+	}
+	rid_after(rec->rid, high, rid);
+	memcpy(rec->rid, rid, RID_BYTES);
+}
+
 enum fold_result
 process_fold(const struct process_layout *l, struct process *p, const struct record *rec,
 	     process_rid_of rid_of, void *ctx, struct expr_run_state *st)

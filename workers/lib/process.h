@@ -28,6 +28,12 @@ void process_free(const struct process_layout *l, struct process *p); /* NULL is
 size_t process_bytes(const struct process_layout *l, const struct process *p);
 const char *process_key(const struct process *p, size_t *len);
 
+/*
+ * Of two equal events that are two events (rec->distinct) the later one gets the next free rid, so
+ * that each is folded; a redelivery still has the rid of the first.
+ */
+void process_distinguish(const struct process *p, struct record *rec);
+
 enum fold_result { FOLD_APPLIED, FOLD_DUPLICATE, FOLD_TOO_LARGE };
 
 /*
