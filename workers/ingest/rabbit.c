@@ -69,7 +69,7 @@ struct rabbit {
 	int64_t durable;      /* committed: every ticket up to it */
 	int64_t acked;	   /* of these, told to this channel's broker (or lost with an older one) */
 	int64_t acked_all; /* messages acked, over all channels */
-	struct mono progress_at, delivery_at, paused_at, served_at, count_at, asked_at;
+	struct mono progress_at, delivery_at, acked_at, paused_at, served_at, count_at, asked_at;
 	bool count_out;
 	uint64_t ready; /* as last counted */
 
@@ -186,7 +186,7 @@ ack_send(struct rabbit *r, struct mono now)
 		return false;
 	r->acked_all += upto - r->acked;
 	r->acked = upto;
-	r->progress_at = now;
+	r->progress_at = r->acked_at = now;
 	r->retry_ms = RETRY_MS_MIN;
 	return true;
 }
@@ -304,9 +304,13 @@ end_if_empty(struct rabbit *r, struct mono now)
 {
 	int64_t quiet_ms = r->inbox.tag ? EMPTY_MS : EMPTY_NEW_MS;
 
-	/* Unacked messages fill the prefetch: that nothing comes then says nothing about the queue. */
+	/*
+	 * Unacked messages may fill the prefetch, and after an ack the broker takes its time: that nothing
+	 * comes says something about the queue only when all was acked and a while has passed since.
+	 */
 	if (r->bounded && r->counted && r->consuming && !r->inbox.n && !r->ready && !r->paused &&
-	    r->acked == r->handed && mono_since_ms(r->delivery_at, now) >= quiet_ms)
+	    r->acked == r->handed && mono_since_ms(r->acked_at, now) >= quiet_ms &&
+	    mono_since_ms(r->delivery_at, now) >= quiet_ms)
 		r->ended = true;
 }
 
