@@ -168,3 +168,29 @@ def test_ties_across_sources_are_listed(bpic, capsys):
     with capsys.disabled():
         print(f"\nties across sources in bpic2012: {ties} events; all decided by seq, so none is left uncompared")
     assert ties > 0
+
+
+def test_identity_body(rabbit, make_weir, database, connection):
+    """Without an identity of their own, equal messages are events of their own; only a redelivery is not."""
+    queue = rabbit.create_queue("identity-body")
+    w = make_weir(loans.pipeline(sources={
+        "offer": f'rabbitmq: {{ url: "{rabbit.url()}", queue: {queue}, identity: body }}',
+    }, more="rid_key: file:rid.key\n"))
+    for stream in ("application", "workitem"):
+        loans.write(w.data / f"{stream}.ndjson", [])
+    w.apply()
+    event = {"case_id": "1", "seq": 0, "activity": "O_SENT", "transition": "COMPLETE", "at": "2024-01-01T00:00:00Z"}
+
+    def events_after_run():
+        result = w.run()
+        (events, sent), = connection.execute("select events, offers_sent from analytical_schema.fact_loan").fetchall()
+        assert events == sent and rabbit.count(queue) == 0
+        return events, result["duplicates"]
+
+    rabbit.publish(queue, [event, event, event])
+    assert events_after_run() == (3, 0)
+    rabbit.publish(queue, [event])
+    assert events_after_run() == (4, 0)
+    rabbit.publish(queue, [event])
+    rabbit.take(queue, 1)
+    assert events_after_run() == (4, 1)
