@@ -1,22 +1,57 @@
 #include "pg_private.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "mem.h"
 
 enum { SETTINGS_MAX = 16, CONNECT_WORDS_MAX = 12 };
 
-static bool
-has_word(const PQconninfoOption *o, const char *word)
+static const char *
+word_of(const PQconninfoOption *o, const char *word)
 {
 	for (; o->keyword; o++)
 		if (strcmp(o->keyword, word) == 0)
-			return o->val != NULL;
-	return false;
+			return o->val;
+	return NULL;
+}
+
+/*
+ * Asked before libpq does, which prints memory that nobody filled where the system's reason should
+ * stand, and with sslmode=require goes on without a file that it cannot see. Opened, because access(2)
+ * knows nothing of Landlock.
+ */
+static bool
+certificates_check(const PQconninfoOption *given, struct err *e)
+{
+	static const char *const words[] = {"sslrootcert", "sslcrl"};
+	const char *mode = word_of(given, "sslmode");
+
+	if (mode && strcmp(mode, "disable") == 0)
+		return true;
+	for (unsigned i = 0; i < sizeof words / sizeof *words; i++) {
+		const char *file = word_of(given, words[i]);
+		if (!file || !*file)
+			continue;
+		int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		if (fd < 0 && errno == EACCES)
+			return err_set(
+			    e, EXIT_PERMISSION,
+			    "cannot connect to the warehouse: %s %s: %s; workers run under "
+			    "uids of their own: every user must be able to read it",
+			    words[i], file, strerror(EACCES));
+		if (fd < 0)
+			return err_errno(e, EXIT_CONFIG, "cannot connect to the warehouse: %s %s",
+					 words[i], file);
+		close(fd);
+	}
+	return true;
 }
 
 /* "-c name=value" for each setting, after what the DSN itself has. */
@@ -53,7 +88,7 @@ conn_start(const char *dsn, const PQconninfoOption *given, const char *applicati
 	unsigned n = 4;
 
 	for (unsigned i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++) {
-		if (has_word(given, defaults[i][0]))
+		if (word_of(given, defaults[i][0]))
 			continue;
 		words[n] = defaults[i][0];
 		values[n++] = defaults[i][1];
@@ -142,6 +177,10 @@ pg_connect(const char *dsn, const char *application, const char *const *settings
 		return err_set(
 		    e, EXIT_CONFIG,
 		    "the warehouse's DSN is neither a URL (postgresql://...) nor words (host=...)");
+	}
+	if (!certificates_check(given, e)) {
+		PQconninfoFree(given);
+		return false;
 	}
 	/* Names are looked up while we wait, and nobody is served: no longer than two tries of a second. */
 	setenv("RES_OPTIONS", "timeout:1 attempts:2", 0);
