@@ -23,10 +23,13 @@ window_sum(const struct load *l, unsigned source, int64_t second, uint64_t *even
 	}
 }
 
+/* All that came of a source: applied, or dead before it was. */
 static uint64_t
 events_of(const struct batch *b, unsigned source)
 {
-	return source < b->end.sources_n ? b->end.sources[source].events : 0;
+	uint64_t applied = source < b->end.sources_n ? b->end.sources[source].events : 0;
+
+	return applied + b->source_dead[source];
 }
 
 bool
