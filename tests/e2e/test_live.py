@@ -85,3 +85,28 @@ def test_two_supervisors_of_one_pipeline(make_weir, twin_files):
     wait_for("the first one's end", lambda: first.poll() is not None, 60 * SLOW)
     w.wait_ready(third)
     w.stop(third)
+
+
+def test_latest_survives_a_crash_before_the_first_rows(make_weir, kafka, database, connection, twin):
+    """`from: latest` is stored before the first event is read: a crash finds where reading began."""
+    topic = kafka.create_topic("latest", partitions=2)
+    old, new = twin["application"][:200], twin["application"][200:300]
+    kafka.produce(topic, old)
+    w = make_weir(loans.pipeline(sources={
+        **loans.FOLLOW, "application": f'kafka: {{ brokers: "{kafka.bootstrap}", topic: {topic}, from: latest }}'}))
+    w.apply()
+    process = w.up()
+    table = "analytical_schema.fact_loan"
+    with psycopg.connect(database) as blocker:
+        blocker.execute(f"lock table {table} in exclusive mode")
+        kafka.produce(topic, new)
+        wait_for("rows that wait", lambda: connection.execute(
+            f"select count(*) from pg_locks where not granted and relation = '{table}'::regclass").fetchone()[0],
+            60 * SLOW)
+        w.kill(process, "ingest")
+        wait_for("its end", lambda: any(x["births"] > 1 for x in w.status(process)["workers"]), 30 * SLOW)
+        blocker.rollback()
+    count = f"select coalesce(sum(events), 0) from {table}"
+    wait_for("what came later", lambda: connection.execute(count).fetchone()[0] >= len(new), 60 * SLOW)
+    w.stop(process)
+    assert connection.execute(count).fetchone()[0] == len(new)

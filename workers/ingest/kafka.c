@@ -84,12 +84,13 @@ kafka_start(void *self, unsigned slot, int64_t next, struct err *e)
 
 	(void)e;
 	check(slot < k->slots_n && s->state == SLOT_FOUND);
-	if (next != SOURCE_POSITION_NONE) {
+	if (next >= 0) {
 		s->next = next;
 		s->stored = k->known_before = true;
 	} else {
 		/* "latest" is for the first start of a source; what is new in it later is read whole. */
-		bool skip = k->source->from_latest && !s->late && !k->known_before;
+		bool skip = k->source->from_latest && !s->late && !k->known_before &&
+			    next != SOURCE_POSITION_FIRST;
 		s->next = skip ? s->end : s->first;
 	}
 	s->told = s->sent = s->next;

@@ -301,11 +301,24 @@ parts_named(struct parts *p, const struct partition *w, struct ingest_partition 
 	return true;
 }
 
+/* Some partition of the source has a position. */
+static bool
+source_begun(const struct parts *p, uint16_t source)
+{
+	for (uint32_t i = 0; i < p->all_n; i++)
+		if (p->all[i]->source == source && p->all[i]->ranges_seen)
+			return true;
+	return false;
+}
+
 int64_t
 part_start_position(const struct parts *p, const struct ingest_partition *part, bool from_latest)
 {
-	if (part->kind == PARTITION_TRANSIENT || !part->ranges_seen)
+	if (part->kind == PARTITION_TRANSIENT)
 		return SOURCE_POSITION_NONE;
+	if (!part->ranges_seen)
+		return from_latest && source_begun(p, part->source) ? SOURCE_POSITION_FIRST
+								    : SOURCE_POSITION_NONE;
 	/*
 	 * A range without a position has committed nothing of the partition: it needs everything
 	 * from its beginning. Where reading begins at the latest, that was never below the others'
@@ -320,7 +333,7 @@ void
 parts_start(struct parts *p, struct ingest_partition *part, int64_t position, struct mono now)
 {
 	check(part->state == PART_READY && part->id);
-	if (position == SOURCE_POSITION_NONE)
+	if (position < 0)
 		position = part->kind == PARTITION_TRANSIENT ? 1 : 0;
 	part->state = PART_READING;
 	part->next = part->answered = position;
@@ -331,6 +344,19 @@ parts_start(struct parts *p, struct ingest_partition *part, int64_t position, st
 	}
 	p->reading = mem_resize(p->reading, p->reading_n + 1, sizeof(struct ingest_partition *));
 	p->reading[p->reading_n++] = part;
+}
+
+void
+part_settle(struct ingest_partition *part, int64_t at)
+{
+	check(at >= part->next);
+	part->next = part->settle = at;
+}
+
+bool
+part_settled(const struct parts *p, const struct ingest_partition *part)
+{
+	return !part->settle || part_committed_min(p, part) >= part->settle;
 }
 
 void

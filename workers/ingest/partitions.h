@@ -58,6 +58,7 @@ struct ingest_partition {
 	struct part_lane lanes[LANES_MAX];
 	int64_t answered;     /* told to the driver as committed */
 	bool aligned, paused; /* held back by align; as told to the driver */
+	int64_t settle;	      /* nothing is read before all lanes have committed this position */
 	bool done_told;
 };
 
@@ -103,7 +104,7 @@ MUSTCHECK bool parts_found(struct parts *p, unsigned source, const char *source_
 MUSTCHECK bool parts_named(struct parts *p, const struct partition *w,
 			   struct ingest_partition **out, struct err *e);
 
-/* Where to start: the position for the driver's start, SOURCE_POSITION_NONE for a first start. */
+/* Where to start: the position for the driver's start, below 0 for a first start (source.h). */
 int64_t part_start_position(const struct parts *p, const struct ingest_partition *part,
 			    bool from_latest);
 
@@ -111,6 +112,14 @@ int64_t part_start_position(const struct parts *p, const struct ingest_partition
  * READY to READING at a position (NONE: covers begin at 0, of a transient partition at ticket 1).
  */
 void parts_start(struct parts *p, struct ingest_partition *part, int64_t position, struct mono now);
+
+/*
+ * A first start somewhere in the middle ("from: latest"): the first covers go up to there, and it
+ * is read from there once they are committed. So a crash before finds that nothing was read, and
+ * one after finds where to go on.
+ */
+void part_settle(struct ingest_partition *part, int64_t at);
+bool part_settled(const struct parts *p, const struct ingest_partition *part);
 
 /* READING to DONE: leaves the covers. */
 void parts_finish(struct parts *p, struct ingest_partition *part);

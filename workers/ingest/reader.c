@@ -52,6 +52,25 @@ reader_close(struct ingest *in)
 			in->drivers[i].ops->close(in->drivers[i].self);
 }
 
+/* Driver's view of what may be read: align's word, and everything when credit stays away. */
+static void
+pause_tell(struct ingest *in, struct ingest_partition *part)
+{
+	struct driver *d = &in->drivers[part->source];
+	bool pause = part->aligned || in->paused_all || !part_settled(&in->parts, part);
+
+	if (pause != part->paused)
+		d->ops->pause(d->self, part->slot, pause);
+	part->paused = pause;
+}
+
+static void
+pauses_tell(struct ingest *in)
+{
+	for (uint32_t i = 0; i < in->parts.reading_n; i++)
+		pause_tell(in, in->parts.reading[i]);
+}
+
 bool
 reader_start(struct ingest *in, struct ingest_partition *part, struct mono now, struct err *e)
 {
@@ -63,6 +82,13 @@ reader_start(struct ingest *in, struct ingest_partition *part, struct mono now, 
 	if (!d->ops->start(d->self, part->slot, at, e))
 		return err_context(e, "source %s", d->source->name.s);
 	parts_start(&in->parts, part, at, now);
+	if (at == SOURCE_POSITION_NONE && d->source->from_latest) {
+		struct source_frontier f = {0};
+
+		d->ops->frontier(d->self, part->slot, &f);
+		part_settle(part, f.next);
+		pause_tell(in, part);
+	}
 	return true;
 }
 
@@ -184,22 +210,6 @@ source_poll(struct ingest *in, unsigned source, struct mono now, bool *more, str
 	if (in->phase == INGEST_READING && !in->w->draining)
 		frontiers_take(in, source, now);
 	return true;
-}
-
-/* Driver's view of what may be read: align's word, and everything when credit stays away. */
-static void
-pauses_tell(struct ingest *in)
-{
-	for (uint32_t i = 0; i < in->parts.reading_n; i++) {
-		struct ingest_partition *part = in->parts.reading[i];
-		bool pause = part->aligned || in->paused_all;
-
-		if (pause == part->paused)
-			continue;
-		in->drivers[part->source].ops->pause(in->drivers[part->source].self, part->slot,
-						     pause);
-		part->paused = pause;
-	}
 }
 
 /*

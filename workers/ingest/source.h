@@ -36,7 +36,10 @@ enum {
 	SOURCE_TROUBLE_MAX = 256,   /* bytes of a driver's trouble text */
 };
 
-enum { SOURCE_POSITION_NONE = -1 }; /* start: no position of the slot was ever committed */
+enum {
+	SOURCE_POSITION_NONE = -1,  /* start: no position of the slot was ever committed ... */
+	SOURCE_POSITION_FIRST = -2, /* ... but of another slot of the source: skip nothing */
+};
 
 /* Borrowed by open until close, `secret` and `secret_ctx` only during open. */
 struct source_setup {
@@ -111,9 +114,9 @@ struct source_kind_ops {
 
 	/*
 	 * Read the slot from `next` on (SOURCE_POSITION_NONE: a first start; Kafka: earliest or
-	 * latest as the source says, otherwise 0). Transient slots always get NONE. A position that
-	 * is not there any more (retention, a shorter file, a re-created topic) is a loss: trouble,
-	 * never a silent skip.
+	 * latest as the source says, otherwise 0; FIRST: earliest). Transient slots always get
+	 * NONE. A position that is not there any more (retention, a shorter file, a re-created
+	 * topic) is a loss: trouble, never a silent skip.
 	 */
 	bool (*start)(void *self, unsigned slot, int64_t next, struct err *e);
 
