@@ -3,6 +3,7 @@
 import gzip
 import json
 import pathlib
+import secrets
 import signal
 import subprocess
 import zlib
@@ -37,12 +38,17 @@ def lines_of(path):
 
 
 class KafkaServer:
-    """start, stop, kill (-9) and start again on the same port and data. settings: server properties."""
+    """
+    start, stop, kill (-9) and start again on the same port and data. settings: server properties.
+    certificates: those of listeners for SSL and SASL_SSL, on ssl_port and sasl_port; the second one
+    takes user and password by PLAIN.
+    """
 
-    def __init__(self, directory, settings=None):
+    def __init__(self, directory, settings=None, certificates=None):
         self.directory = pathlib.Path(directory)
-        self.settings = dict(settings or {})
-        self.port, self.controller_port = free_ports(2)
+        self.port, self.controller_port, self.ssl_port, self.sasl_port = free_ports(4)
+        self.user, self.password = "weir", secrets.token_hex(12)
+        self.settings = {**(self._tls(certificates.pem) if certificates else {}), **(settings or {})}
         self.process = None
         self._client = self._producer = None
 
@@ -53,6 +59,19 @@ class KafkaServer:
     @property
     def pid(self):
         return self.process.pid
+
+    def _tls(self, pem):
+        ports = {"PLAINTEXT": self.port, "SSL": self.ssl_port, "SASL_SSL": self.sasl_port}
+        listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
+        return {
+            "listeners": f"{listeners},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": listeners,
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": pem,
+            "listener.name.sasl_ssl.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_ssl.plain.sasl.jaas.config":
+                "org.apache.kafka.common.security.plain.PlainLoginModule required "
+                f'user_{self.user}="{self.password}";'}
 
     # ---- life ----
     def start(self):

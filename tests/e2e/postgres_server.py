@@ -45,13 +45,17 @@ def available():
 
 
 class PostgresServer:
-    """start, stop, kill (-9), restart on the same port and data. settings: of postgresql.conf, over the above."""
+    """
+    start, stop, kill (-9), restart on the same port and data. settings: of postgresql.conf, over the above.
+    certificates: the server's; then TCP is for TLS alone.
+    """
 
     OWNER = "owner"
 
-    def __init__(self, directory, settings=None):
+    def __init__(self, directory, settings=None, certificates=None):
         self.directory = pathlib.Path(directory)
-        self.settings = {**SETTINGS, **(settings or {})}
+        self.settings = {**SETTINGS, **({"ssl": "on"} if certificates else {}), **(settings or {})}
+        self.certificates = certificates
         self.port, = free_ports(1)
         self.password = secrets.token_hex(12)
         self.process = None
@@ -104,7 +108,17 @@ class PostgresServer:
         with open(self.data / "postgresql.conf", "a") as f:
             f.writelines(f"{k} = {v if isinstance(v, int) or str(v).startswith(chr(39)) else repr(str(v))}\n"
                          for k, v in settings.items())
-        (self.data / "pg_hba.conf").write_text(ACCESS)
+        (self.data / "pg_hba.conf").write_text(ACCESS.replace("host ", "hostssl ") if self.certificates else ACCESS)
+        for name, file in self._certificate_files().items():
+            copy = self.data / name
+            copy.touch(0o600)
+            copy.write_bytes(file.read_bytes())
+            if self.user:
+                os.chown(copy, self.user["user"], self.user["group"])
+
+    def _certificate_files(self):
+        c = self.certificates
+        return {"server.crt": c.cert, "server.key": c.key} if c else {}
 
     def start(self):
         assert self.process is None

@@ -23,15 +23,21 @@ STOP_SECONDS = 30
 class RabbitServer:
     """
     start, stop, kill (-9), start again on the same port and data. settings: lines of rabbitmq.conf;
-    advanced: settings of the application `rabbit` that have no such line.
+    advanced: settings of the application `rabbit` that have no such line. certificates: those of a
+    second listener, on tls_port.
     """
 
-    def __init__(self, directory, settings=None, vhosts=(), advanced=None):
+    def __init__(self, directory, settings=None, vhosts=(), advanced=None, certificates=None):
         self.directory = pathlib.Path(directory)
-        self.settings = dict(settings or {})
+        self.port, self.dist_port, self.epmd_port, self.tls_port = free_ports(4)
+        tls = {}
+        if certificates:
+            tls = {"listeners.ssl.default": f"127.0.0.1:{self.tls_port}", "ssl_options.verify": "verify_none",
+                   "ssl_options.cacertfile": certificates.ca, "ssl_options.certfile": certificates.cert,
+                   "ssl_options.keyfile": certificates.key}
+        self.settings = {**tls, **(settings or {})}
         self.vhosts = list(vhosts)
         self.advanced = dict(advanced or {})
-        self.port, self.dist_port, self.epmd_port = free_ports(3)
         self.node = f"weir{secrets.token_hex(4)}@localhost"
         self.user, self.password = "weir", secrets.token_hex(8)
         self.process = self.epmd = None
@@ -39,6 +45,10 @@ class RabbitServer:
     def url(self, vhost="/"):
         path = vhost.replace("/", "%2F")
         return f"amqp://{self.user}:{self.password}@127.0.0.1:{self.port}/{path}"
+
+    def tls_url(self, vhost="/", **options):
+        path, query = vhost.replace("/", "%2F"), urllib.parse.urlencode(options, safe="/")
+        return f"amqps://{self.user}:{self.password}@localhost:{self.tls_port}/{path}?{query}"
 
     @property
     def pid(self):
@@ -189,7 +199,7 @@ class RabbitServer:
         return name
 
     def _is_registered(self, vhost, name):
-        wanted = f"{urllib.parse.quote(vhost, safe='')}_{name}".encode()
+        wanted = f"{'%2F' if vhost == '/' else vhost}_{name}".encode()
         files = (self.directory / "mnesia").glob(f"{self.node}/quorum/*/names.dets")
         return any(wanted in f.read_bytes() for f in files)
 
@@ -222,9 +232,9 @@ class RabbitServer:
             channel.confirm_delivery()
             if last is not None:
                 send(last)
-            if not self._consumers(channel, queue):
-                wait_for(f"{n} messages in {queue}",
-                         lambda: self._ready(channel, queue) >= before + n, 60)
+            # A consumer, also one that comes meanwhile, takes some away before they are counted.
+            wait_for(f"{n} messages in {queue}", lambda: self._consumers(channel, queue) or
+                     self._ready(channel, queue) >= before + n, 60)
         return n
 
     @staticmethod
