@@ -23,6 +23,13 @@ enum {
 	SCOUT_REST_MS = 20000, /* between looks for new partitions: found within 30 s */
 	QUEUE_KB_MIN = 64,
 	QUEUE_KB_MAX = 2097151, /* librdkafka's */
+	/*
+	 * What librdkafka 2.0 keeps of a message beside its payload, which alone it counts. Small
+	 * events would otherwise take several times the bound.
+	 */
+	MESSAGE_BYTES = 600,
+	QUEUE_MESSAGES_MIN = 100,
+	QUEUE_MESSAGES_MAX = 10000000, /* librdkafka's */
 };
 
 /* ---- configuration ---- */
@@ -106,9 +113,12 @@ static bool
 conf_make(struct kafka *k, const struct source_setup *setup, struct err *e)
 {
 	static const char *const fixed[][2] = {
-	    /* A user may tune these ... */
-	    {"fetch.max.bytes", "4194304"},
-	    {"fetch.message.max.bytes", "4194304"},
+	    /*
+	     * A user may tune these ... Small fetches: what one brings is taken whole, beyond
+	     * the bound of the queue.
+	     */
+	    {"fetch.max.bytes", "1048576"},
+	    {"fetch.message.max.bytes", "262144"},
 	    {"fetch.wait.max.ms", "100"}, /* bounds how late an end is noticed */
 	    {"fetch.error.backoff.ms", "100"},
 	    {"reconnect.backoff.ms", "50"},
@@ -122,7 +132,6 @@ conf_make(struct kafka *k, const struct source_setup *setup, struct err *e)
 	    {"auto.offset.reset", "error"},
 	    {"isolation.level", "read_committed"},
 	    {"enable.partition.eof", "true"},
-	    {"queued.min.messages", "10000000"},
 	};
 	const unsigned fixed_n = sizeof fixed / sizeof *fixed;
 	char group[NAME_BYTES_MAX + 8];
@@ -146,18 +155,31 @@ conf_make(struct kafka *k, const struct source_setup *setup, struct err *e)
 	return true;
 }
 
-/* partitions: those that share the source's part of the bound; 0: nothing is fetched yet. */
+static void
+conf_set_within(rd_kafka_conf_t *conf, const char *key, uint64_t value, uint64_t min, uint64_t max)
+{
+	char text[24];
+
+	value = value < min ? min : value > max ? max : value;
+	snprintf(text, sizeof text, "%" PRIu64, value);
+	conf_set(conf, key, text);
+}
+
+/*
+ * partitions: those that share the source's part of the bound; 0: nothing is fetched yet. Both
+ * settings count per partition, and fetching stops at either: half of the share is for payload,
+ * half for what surrounds it.
+ */
 static rd_kafka_t *
 handle_make(struct kafka *k, unsigned partitions, char *why, size_t why_n)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_dup(k->conf);
-	uint64_t kb = k->queue_bytes_max / 1024 / (partitions ? partitions : 1);
-	char text[24];
+	uint64_t half = k->queue_bytes_max / 2 / (partitions ? partitions : 1);
 
-	if (kb > 2097151) /* librdkafka's largest */
-		kb = 2097151;
-	snprintf(text, sizeof text, "%" PRIu64, kb < QUEUE_KB_MIN ? QUEUE_KB_MIN : kb);
-	conf_set(conf, "queued.max.messages.kbytes", text);
+	conf_set_within(conf, "queued.max.messages.kbytes", half / 1024, QUEUE_KB_MIN,
+			QUEUE_KB_MAX);
+	conf_set_within(conf, "queued.min.messages", half / MESSAGE_BYTES, QUEUE_MESSAGES_MIN,
+			QUEUE_MESSAGES_MAX);
 	rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, why_n);
 	if (!rk)
 		rd_kafka_conf_destroy(conf);
