@@ -13,6 +13,8 @@
 #include "log.h"
 #include "mem.h"
 
+enum { ROOM_SHARE = 8 };
+
 static void
 data_start(struct buf *body)
 {
@@ -24,8 +26,8 @@ data_send(void *ctx, unsigned lane, uint16_t flags, uint32_t count, struct buf *
 {
 	struct ingest *in = ctx;
 
-	if (body->cap >
-	    2 * body->len) { /* what is in flight counts by its bytes, not by its room */
+	/* What is in flight counts by its bytes, so they must not have much room around them. */
+	if (body->cap - body->len > body->len / ROOM_SHARE) {
 		body->data = mem_resize(body->data, body->len, 1);
 		body->cap = body->len;
 	}

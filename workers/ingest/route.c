@@ -49,7 +49,8 @@ lane_send(struct route *r, unsigned lane, uint16_t flags, struct mono now)
 	if (!l->count)
 		r->out.start(&l->body);
 	wire_covers_write(&l->body, r->covers, n);
-	credit_charge(r->credit, lane, r->out.bytes(&l->body), l->count, r->covers, n, now);
+	credit_charge(r->credit, lane, FRAME_HEAD_BYTES + r->out.bytes(&l->body), l->count,
+		      r->covers, n, now);
 	r->out.send(r->out.ctx, lane, flags, l->count, &l->body);
 	l->count = 0;
 	l->sent_at = now;
