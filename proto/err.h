@@ -35,7 +35,9 @@ struct err {
 	char text[ERR_TEXT_MAX];
 };
 
-/* Sets code and text (replacing what was there); always returns false, for `return err_set(...)`. */
+/*
+ * Sets code and text (replacing what was there); always returns false, for `return err_set(...)`.
+ */
 bool err_set(struct err *e, int code, const char *fmt, ...) PRINTF(3, 4);
 
 /* As err_set, with ": " and strerror(errno) of the moment of the call appended. */

@@ -38,8 +38,10 @@ int64_t keyhash_surrogate(const uint8_t key[static HASH_KEY_BYTES], const char *
 
 /*
  * rid (SEALING "Record id"): BLAKE2b-128, personalisation "weir1.rid" zero-padded to 16, unkeyed:
- *   kafka: L(source label) || u32 partition || u64 offset     files: L(label) || L(path) || u64 record
- * keyed with the rid key: queues: L(label) || L(identity). Integers big-endian, L(x) = u16 length, x.
+ *   kafka: L(source label) || u32 partition || u64 offset     files: L(label) || L(path) || u64
+ *     record
+ * keyed with the rid key: queues: L(label) || L(identity). Integers big-endian, L(x) = u16 length,
+ * x.
  */
 void rid_kafka(const char *label, uint32_t partition, int64_t offset,
 	       uint8_t out[static RID_BYTES]);
@@ -52,7 +54,10 @@ void rid_queue(const uint8_t rid_key[static 32], const char *label, const void *
 void rid_durable(const struct source *s, const struct partition *p, int64_t offset,
 		 uint8_t out[static RID_BYTES]);
 
-/* Keyed digest of an undecodable event's raw bytes (BLAKE2b-128, "weir1.dead", keyed by the hash key). */
+/*
+ * Keyed digest of an undecodable event's raw bytes (BLAKE2b-128, "weir1.dead", keyed by the hash
+ * key).
+ */
 void digest_dead(const uint8_t key[static HASH_KEY_BYTES], const void *p, size_t n,
 		 uint8_t out[static DIGEST_BYTES]);
 

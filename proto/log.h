@@ -14,7 +14,10 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_LEVEL_MAX };
 
 enum { LOG_BURST = 5, LOG_WINDOW_MS = 10000 };
 
-/* The subject that stands in each line ("ingest.0"); copied. Level from WEIR_LOG=debug|info|warn|error. */
+/*
+ * The subject that stands in each line ("ingest.0"); copied. Level from
+ * WEIR_LOG=debug|info|warn|error.
+ */
 void log_open(const char *subject);
 
 /* A call site of log_at: counts its own repetitions. */

@@ -164,7 +164,8 @@ enum { GRAIN_PROCESS = -1 };
 struct table {
 	struct name name;
 	enum table_kind kind;
-	int grain; /* fact: GRAIN_PROCESS or a source; dimension: the source that describes it, or -1 */
+	/* fact: GRAIN_PROCESS or a source; dimension: the source that describes it, or -1 */
+	int grain;
 	struct name key;       /* fact: the process key's column; dimension: natural key's column */
 	struct name surrogate; /* dimension, calendar: `<name>_key`, the name without "dim_" */
 	enum value_type key_type;

@@ -1,11 +1,12 @@
 /*
- * pack: MessagePack through msgpack-c, whose header is included in pack.c alone. wire and process are
- * written in terms of these few verbs.
+ * pack: MessagePack through msgpack-c, whose header is included in pack.c alone. wire and process
+ * are written in terms of these few verbs.
  *
  * Writing appends to a buf and cannot fail. Reading takes one item at a time out of a byte range:
- * pack_next checks that every length lies inside the range before msgpack-c sees it (msgpack-c allocates
- * what a header claims), so arbitrary bytes cost no more memory than a fixed multiple of their number.
- * Views are valid until the next pack_next on the same reader; texts borrow from the range itself.
+ * pack_next checks that every length lies inside the range before msgpack-c sees it (msgpack-c
+ * allocates what a header claims), so arbitrary bytes cost no more memory than a fixed multiple of
+ * their number. Views are valid until the next pack_next on the same reader; texts borrow from the
+ * range itself.
  */
 #ifndef PROTO_PACK_H
 #define PROTO_PACK_H
@@ -31,9 +32,9 @@ void pack_array(struct buf *b, size_t n);
 void pack_map(struct buf *b, size_t n);
 
 /*
- * A value with its type: nil, bool, integer, float64 and str as they are; decimal as ext 1 (scale u8, then
- * the units as 1 to 16 bytes big-endian two's complement), date and timestamp as ext 2 and 3 (8 bytes big-endian),
- * json as ext 4. Twin: pack_view_value.
+ * A value with its type: nil, bool, integer, float64 and str as they are; decimal as ext 1 (scale
+ * u8, then the units as 1 to 16 bytes big-endian two's complement), date and timestamp as ext 2 and
+ * 3 (8 bytes big-endian), json as ext 4. Twin: pack_view_value.
  */
 void pack_value(struct buf *b, const struct value *v);
 

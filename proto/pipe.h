@@ -1,13 +1,14 @@
 /*
- * pipe: the data pipes of one worker: ZeroMQ PUSH/PULL over ipc://, one pair of sockets per edge, the
- * edges from roles.c. Names carry the generation, so a frame of another generation cannot arrive by
- * name; the head is checked all the same. Pipes have no high-water mark and never block; what bounds
- * them is ingest's credit (inflight_bytes_max). Delivered means: the receiver took the frame from its
- * socket; it does not mean processed, and nothing is acknowledged here (COMMITTED is).
+ * pipe: the data pipes of one worker: ZeroMQ PUSH/PULL over ipc://, one pair of sockets per edge,
+ * the edges from roles.c. Names carry the generation, so a frame of another generation cannot
+ * arrive by name; the head is checked all the same. Pipes have no high-water mark and never block;
+ * what bounds them is ingest's credit (inflight_bytes_max). Delivered means: the receiver took the
+ * frame from its socket; it does not mean processed, and nothing is acknowledged here (COMMITTED
+ * is).
  *
- * A receiver that sees another version, generation, sender, a gap in seq, a frame type its edge does not
- * list, or a wrong length fails pipe_recv: the worker must exit, the generation ends.
- * One thread. Created after exec and sandbox, never before a fork.
+ * A receiver that sees another version, generation, sender, a gap in seq, a frame type its edge
+ * does not list, or a wrong length fails pipe_recv: the worker must exit, the generation ends. One
+ * thread. Created after exec and sandbox, never before a fork.
  */
 #ifndef PROTO_PIPE_H
 #define PROTO_PIPE_H
@@ -52,7 +53,9 @@ struct frame {
 
 enum pipe_result { PIPE_FRAME, PIPE_EMPTY, PIPE_BROKEN };
 
-/* Takes the next frame that is there, fairly over the edges; never waits. The caller releases it. */
+/*
+ * Takes the next frame that is there, fairly over the edges; never waits. The caller releases it.
+ */
 enum pipe_result pipe_recv(struct pipes *p, struct frame *f, struct err *e);
 void frame_release(struct frame *f);
 
@@ -61,8 +64,8 @@ void frame_release(struct frame *f);
 void pipe_forward(struct pipes *p, enum role to, unsigned index, const struct frame *f);
 
 /*
- * Waits until a frame, one of `fds` (poll(2) semantics, results in revents), or the deadline. True when a
- * frame may be there.
+ * Waits until a frame, one of `fds` (poll(2) semantics, results in revents), or the deadline. True
+ * when a frame may be there.
  */
 struct pollfd;
 bool pipes_wait(struct pipes *p, struct pollfd *fds, unsigned fds_n, int timeout_ms);

@@ -307,8 +307,8 @@ enum {
 };
 
 /*
- * [kind | has_time | distinct, source, partition, offset, rid or nil, key group, key, time, sequence,
- * fields...]; of a dead one the fields are reason and digest.
+ * [kind | has_time | distinct, source, partition, offset, rid or nil, key group, key, time,
+ * sequence, fields...]; of a dead one the fields are reason and digest.
  */
 void
 wire_record_write(struct buf *b, const struct record *rec)

@@ -1,11 +1,13 @@
 /*
- * wire: what travels in the data pipes. A frame is a fixed head and a MessagePack body; `count` items
- * of the frame's type stand one after another in the body, each a positional array. Encoder and
- * decoder of a type stand side by side. Decoders are fit for hostile bytes: they check every length and
- * type, reject trailing bytes, latch the first failure (pack_reader.failed) and never apply half an item.
+ * wire: what travels in the data pipes. A frame is a fixed head and a MessagePack body; `count`
+ * items of the frame's type stand one after another in the body, each a positional array. Encoder
+ * and decoder of a type stand side by side. Decoders are fit for hostile bytes: they check every
+ * length and type, reject trailing bytes, latch the first failure (pack_reader.failed) and never
+ * apply half an item.
  *
- * Head, 32 bytes, little-endian: version u8, type u8, flags u16, generation u32, sender u16, receiver
- * u16, count u32, seq u64, bytes u32 (of the body), zero u32. sender and receiver are role << 8 | index.
+ * Head, 32 bytes, little-endian: version u8, type u8, flags u16, generation u32, sender u16,
+ * receiver u16, count u32, seq u64, bytes u32 (of the body), zero u32. sender and receiver are role
+ * << 8 | index.
  */
 #ifndef PROTO_WIRE_H
 #define PROTO_WIRE_H
@@ -66,7 +68,10 @@ struct frame_head {
 void frame_head_encode(const struct frame_head *h, uint8_t out[static FRAME_HEAD_BYTES]);
 MUSTCHECK bool frame_head_decode(const uint8_t *p, size_t n, struct frame_head *h, struct err *e);
 
-/* Reading: one struct pack_reader (pack.h) per worker, reused; values borrow from the frame's bytes. */
+/*
+ * Reading: one struct pack_reader (pack.h) per worker, reused; values borrow from the frame's
+ * bytes.
+ */
 
 /* ---- partitions ---- */
 enum partition_kind { PARTITION_DURABLE, PARTITION_TRANSIENT };
@@ -127,7 +132,8 @@ struct record {
 	int64_t offset; /* or ticket */
 	bool has_rid; /* queue events carry theirs; others are computed where needed (keyhash.h) */
 	uint8_t rid[RID_BYTES];
-	bool distinct; /* never applied before, even if an equal rid was (queues with identity: body) */
+	/* Queues with identity: body: never applied before, even if an equal rid was. */
+	bool distinct;
 	uint32_t kg;
 	const char *key; /* canonical text of the correlation ID; borrowed */
 	uint32_t key_len;
@@ -146,8 +152,8 @@ bool wire_record_read(struct pack_reader *r,
 		      struct record *rec); /* rec->fields set by the caller */
 
 /*
- * A cover says: every event of this partition in [from, to) that belongs to the receiver's shard is in
- * this frame or an earlier one. `to` is the read frontier, not a record's offset.
+ * A cover says: every event of this partition in [from, to) that belongs to the receiver's shard is
+ * in this frame or an earlier one. `to` is the read frontier, not a record's offset.
  */
 struct cover {
 	uint32_t partition;
@@ -191,9 +197,11 @@ bool wire_proc_read(struct pack_reader *r, struct proc *p);
 
 /* ---- EVT: records as in DATA, each with its rid filled in ---- */
 
-/* ---- ROWS: first item table id (unsigned), then `count` rows ---- */
-struct
-    row { /* the values in the order of the table's columns as load's dialect lays them out (rows.h) */
+/*
+ * ---- ROWS: first item table id (unsigned), then `count` rows ----
+ * The values stand in the order of rows.h.
+ */
+struct row {
 	struct value *values;
 	uint32_t values_n;
 	uint64_t missing;	/* process facts only, else 0 */

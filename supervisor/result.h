@@ -20,8 +20,9 @@ int result_code(const struct fleet *f, const struct result *r);
 
 /*
  * One line:
- * {"pipeline","events":{source:n},"processes","rows":{table:n},"dead_letters","duplicates","seconds",
- * "generations","exit"}, with "reason" when exit is neither 0 nor 1. Appends to out.
+ * {"pipeline","events":{source:n},"processes","rows":{table:n},"dead_letters","duplicates",
+ * "seconds","generations","exit","workers":[{"role","index","cpu_seconds","peak_rss_bytes"}]},
+ * with "reason" when exit is neither 0 nor 1. Appends to out.
  */
 void result_print(const struct fleet *f, const struct result *r, int64_t us, struct buf *out);
 
@@ -32,8 +33,8 @@ struct progress {
 };
 
 /*
- * Rewrites the line on stderr, at most once a second. The cursor stays at its beginning, so that a log
- * line of whichever process replaces it.
+ * Rewrites the line on stderr, at most once a second. The cursor stays at its beginning, so that a
+ * log line of whichever process replaces it.
  */
 void progress_show(struct progress *p, const struct fleet *f, struct mono now);
 void progress_end(struct progress *p); /* the next line begins at its beginning */

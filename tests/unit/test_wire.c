@@ -121,9 +121,9 @@ record_read(struct pack_reader *r)
 
 	if (!wire_record_read(r, &rec))
 		return false;
-	bool right = rec.kind == RECORD_EVENT && rec.offset == 123456789012 && rec.has_rid && rec.distinct &&
-		     rec.rid[2] == 3 && rec.kg == 127 && rec.key_len == 6 && rec.time_us == -1 &&
-		     rec.has_time && rec.sequence == 9 && rec.fields_n == SOME;
+	bool right = rec.kind == RECORD_EVENT && rec.offset == 123456789012 && rec.has_rid &&
+		     rec.distinct && rec.rid[2] == 3 && rec.kg == 127 && rec.key_len == 6 &&
+		     rec.time_us == -1 && rec.has_time && rec.sequence == 9 && rec.fields_n == SOME;
 	for (int i = 0; right && i < SOME; i++)
 		values_equal(&some_values[i], &rec.fields[i]);
 	if (!wire_record_read(r, &rec) || !wire_covers_read(r, &c, &n))

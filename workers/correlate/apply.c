@@ -1,6 +1,7 @@
 /*
- * Records into processes. A DATA frame is taken in chunks: decoded, their processes found (fetching memory
- * for all of them at once), then folded in order. A chunk that needs states from the database stops the frame.
+ * Records into processes. A DATA frame is taken in chunks: decoded, their processes found (fetching
+ * memory for all of them at once), then folded in order. A chunk that needs states from the
+ * database stops the frame.
  */
 #include "state.h"
 
@@ -23,7 +24,10 @@ types_fit(const struct source *src, const struct record *rec)
 	return true;
 }
 
-/* A record as an ingest of this pipeline can have sent it; its place, and whether it was applied before. */
+/*
+ * A record as an ingest of this pipeline can have sent it; its place, and whether it was applied
+ * before.
+ */
 static bool
 record_place(const struct shard *s, const struct record *rec, struct place **place, bool *drop,
 	     struct err *e)
@@ -129,7 +133,10 @@ rid_of(void *ctx, const struct record *rec, uint8_t out[static RID_BYTES])
 		rid_durable(&s->m->sources[p->is.source], &p->is, rec->offset, out);
 		return;
 	}
-	/* Its partition was deleted from the database by hand: any fixed answer keeps the order total. */
+	/*
+	 * Its partition was deleted from the database by hand: any fixed answer keeps the order
+	 * total.
+	 */
 	memset(out, 0, RID_BYTES);
 	memcpy(out, &rec->offset, sizeof rec->offset);
 }

@@ -1,6 +1,6 @@
 /*
- * batch: what a shard has folded and not yet sent, and the rules when it closes (DESIGN 4). Only counting
- * and deciding here; closing itself is close.c.
+ * batch: what a shard has folded and not yet sent, and the rules when it closes (DESIGN 4). Only
+ * counting and deciding here; closing itself is close.c.
  */
 #ifndef WORKERS_CORRELATE_BATCH_H
 #define WORKERS_CORRELATE_BATCH_H

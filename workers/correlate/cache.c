@@ -1,4 +1,7 @@
-/* What stays in memory: an entry changed by a batch that is not committed, and others while there is room. */
+/*
+ * What stays in memory: an entry changed by a batch that is not committed, and others while there
+ * is room.
+ */
 #include "state.h"
 
 #include "log.h"
@@ -67,7 +70,10 @@ cache_due(struct shard *s, uint32_t entry, int64_t at_us)
 {
 	const struct process *p = entries_at(&s->entries, entry)->process;
 
-	/* The end of time closes what is open; to forget what is closed, the clock itself must get there. */
+	/*
+	 * The end of time closes what is open; to forget what is closed, the clock itself must get
+	 * there.
+	 */
 	if (s->clock_us == CLOCK_END && process_status(p) != PROCESS_OPEN)
 		at_us = INT64_MAX;
 	due_set(&s->due, &s->entries, entry, at_us);
@@ -97,8 +103,8 @@ evict(struct shard *s, uint32_t at, struct entry *e)
 }
 
 /*
- * A clock hand over the entries: whoever was used since it passed stays for one more round. Gives up after
- * SWEEP_MAX in a row that may not go; the next turn goes on from there.
+ * A clock hand over the entries: whoever was used since it passed stays for one more round. Gives
+ * up after SWEEP_MAX in a row that may not go; the next turn goes on from there.
  */
 void
 cache_evict(struct shard *s)

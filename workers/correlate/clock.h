@@ -1,9 +1,9 @@
 /*
- * clock: the event-time clock of a shard (DESIGN 5), as a pure function of what was covered and of the time
- * that has passed. T is the largest event time covered over all partitions. A partition that is caught up
- * counts as T plus the time since T last rose, a finished one as T, any other as the largest event time
- * covered there; one that nothing was heard of yet holds the clock back. The clock is the minimum, never
- * beyond the wall, and never runs back.
+ * clock: the event-time clock of a shard (DESIGN 5), as a pure function of what was covered and of
+ * the time that has passed. T is the largest event time covered over all partitions. A partition
+ * that is caught up counts as T plus the time since T last rose, a finished one as T, any other as
+ * the largest event time covered there; one that nothing was heard of yet holds the clock back. The
+ * clock is the minimum, never beyond the wall, and never runs back.
  */
 #ifndef WORKERS_CORRELATE_CLOCK_H
 #define WORKERS_CORRELATE_CLOCK_H
@@ -34,7 +34,10 @@ struct clock {
 void clock_free(struct clock *c);
 void clock_init(struct clock *c);
 
-/* A partition of a source; returns its number, from 0. counts: false for sources without event times. */
+/*
+ * A partition of a source; returns its number, from 0. counts: false for sources without event
+ * times.
+ */
 uint32_t clock_add(struct clock *c, unsigned source, bool counts);
 
 /* Read to its end, before or now: it does not hold the clock back any more. */

@@ -1,4 +1,7 @@
-/* Closing a batch: everything that changed is judged, written and sent, rows in the order of their keys. */
+/*
+ * Closing a batch: everything that changed is judged, written and sent, rows in the order of their
+ * keys.
+ */
 #include "state.h"
 
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /*
  * due: which processes in memory the clock will change next: a binary heap of (event time, entry).
- * An entry is in it at most once and knows its place (entry.heap_at), so it can be moved and taken out.
+ * An entry is in it at most once and knows its place (entry.heap_at), so it can be moved and taken
+ * out.
  */
 #ifndef WORKERS_CORRELATE_DUE_H
 #define WORKERS_CORRELATE_DUE_H

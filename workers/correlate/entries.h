@@ -1,7 +1,7 @@
 /*
- * entries: the processes in memory by the 128-bit hash of their correlation ID. Open addressing over
- * small slots, entries in a slab: an entry's number stays its own while it lives, its address too.
- * It owns entries, not what hangs on them.
+ * entries: the processes in memory by the 128-bit hash of their correlation ID. Open addressing
+ * over small slots, entries in a slab: an entry's number stays its own while it lives, its address
+ * too. It owns entries, not what hangs on them.
  */
 #ifndef WORKERS_CORRELATE_ENTRIES_H
 #define WORKERS_CORRELATE_ENTRIES_H

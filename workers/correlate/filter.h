@@ -1,6 +1,7 @@
 /*
- * filter: which keys the database may know. A Bloom filter of fixed size, one cache line a key. False
- * positives cost a lookup; there are no false negatives, so a key that is not in a complete filter is new.
+ * filter: which keys the database may know. A Bloom filter of fixed size, one cache line a key.
+ * False positives cost a lookup; there are no false negatives, so a key that is not in a complete
+ * filter is new.
  */
 #ifndef WORKERS_CORRELATE_FILTER_H
 #define WORKERS_CORRELATE_FILTER_H

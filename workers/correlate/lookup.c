@@ -22,8 +22,10 @@ enum {
 
 static const char pipeline_sql[] =
     "SELECT id, live_build FROM admin_schema.pipeline WHERE name = $1";
-/* Key by key: of segments that were never analysed the planner believes that they are tiny, and would rather
- * compare every row with all keys. */
+/*
+ * Key by key: of segments that were never analysed the planner believes that they are tiny, and
+ * would rather compare every row with all keys.
+ */
 static const char keys_sql[] =
     "SELECT k.key, s.tombstone, s.body FROM unnest($3) k (key) CROSS JOIN LATERAL"
     " (SELECT tombstone, body FROM admin_schema.state WHERE pipeline = $1 AND build = $2"

@@ -66,8 +66,9 @@ bool lookup_idle(const struct lookup *l);
 void lookup_send(struct lookup *l, const struct lookup_query *q);
 
 /*
- * Goes on with what is under way. LOOKUP_ANSWER: *a, borrowed until the next call. LOOKUP_BROKEN: a failure
- * that trying again does not mend (*e). *next: when to call again, besides when the descriptor is ready.
+ * Goes on with what is under way. LOOKUP_ANSWER: *a, borrowed until the next call. LOOKUP_BROKEN: a
+ * failure that trying again does not mend (*e). *next: when to call again, besides when the
+ * descriptor is ready.
  */
 enum lookup_result { LOOKUP_NOTHING, LOOKUP_ANSWER, LOOKUP_BROKEN };
 enum lookup_result lookup_poll(struct lookup *l, struct mono now, struct lookup_answer *a,

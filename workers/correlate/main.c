@@ -155,7 +155,10 @@ correlate_tick(struct worker *w, struct mono now, struct mono *next, struct err 
 
 	if (!lookups_turn(c, now, &again, e) || !shard_tick(c->shard, now, wall_now_us(), next, e))
 		return false;
-	/* The turn may have asked something: sent at once, so that the descriptor can be waited for. */
+	/*
+	 * The turn may have asked something: sent at once, so that the descriptor can be waited
+	 * for.
+	 */
 	if (!lookup_idle(c->lookup) && !lookups_turn(c, now, &again, e))
 		return false;
 	*next = mono_min(*next, again);

@@ -1,6 +1,7 @@
 /*
- * pile: items of one frame type, written one by one and cut into bodies of at most FRAME_BYTES_FLUSH
- * (an item that is larger alone stands alone). Bodies have the room for the head that pipe_send wants.
+ * pile: items of one frame type, written one by one and cut into bodies of at most
+ * FRAME_BYTES_FLUSH (an item that is larger alone stands alone). Bodies have the room for the head
+ * that pipe_send wants.
  */
 #ifndef WORKERS_CORRELATE_PILE_H
 #define WORKERS_CORRELATE_PILE_H

@@ -1,6 +1,7 @@
 /*
- * What to ask the database, in which order: states that frames wait for; once, where the clock stood; due
- * processes when the clock has passed them; and, in the background, every known key for the filter.
+ * What to ask the database, in which order: states that frames wait for; once, where the clock
+ * stood; due processes when the clock has passed them; and, in the background, every known key for
+ * the filter.
  */
 #include "state.h"
 

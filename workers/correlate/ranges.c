@@ -140,7 +140,10 @@ ranges_cover(struct ranges *r, struct place *p, const struct cover *c, bool *mov
 	return true;
 }
 
-/* In the middle of a frame: what was applied up to there, since records come in the order of offsets. */
+/*
+ * In the middle of a frame: what was applied up to there, since records come in the order of
+ * offsets.
+ */
 static void
 place_catch_up(const struct ranges *r, struct place *p)
 {

@@ -1,6 +1,6 @@
 /*
- * ranges: the key groups that this shard owns, the partitions it hears of, and how far each range has
- * read each partition. A record below its range's position was applied before.
+ * ranges: the key groups that this shard owns, the partitions it hears of, and how far each range
+ * has read each partition. A record below its range's position was applied before.
  */
 #ifndef WORKERS_CORRELATE_RANGES_H
 #define WORKERS_CORRELATE_RANGES_H

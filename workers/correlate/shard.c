@@ -342,7 +342,10 @@ nothing_due(const struct shard *s)
 	       (!s->is.bounded || !clock_finished(&s->clock) || plan_due_done(s));
 }
 
-/* A bounded run is read: what no ingest has spoken of (a file that is gone) does not hold the clock. */
+/*
+ * A bounded run is read: what no ingest has spoken of (a file that is gone) does not hold the
+ * clock.
+ */
 static void
 nobody_reads(struct shard *s)
 {
@@ -393,7 +396,10 @@ shard_tick(struct shard *s, struct mono now, int64_t wall_us, struct mono *next,
 	*next = mono_add_ms(now, TICK_MS_MAX);
 	if (!s->owned)
 		return true;
-	/* Each closing makes room for frames and due processes that waited; two at most are under way. */
+	/*
+	 * Each closing makes room for frames and due processes that waited; two at most are under
+	 * way.
+	 */
 	do {
 		if (!drain(s, e))
 			return false;

@@ -1,8 +1,8 @@
 /*
- * shard: what correlate does, without its sockets: frames go in, frames come out through the host. Events
- * are folded strictly in the order in which their frames arrived; a frame that needs states from the
- * database waits for them, and the frames behind it wait too, their keys being asked for meanwhile.
- * One thread; nothing in here blocks.
+ * shard: what correlate does, without its sockets: frames go in, frames come out through the host.
+ * Events are folded strictly in the order in which their frames arrived; a frame that needs states
+ * from the database waits for them, and the frames behind it wait too, their keys being asked for
+ * meanwhile. One thread; nothing in here blocks.
  */
 #ifndef WORKERS_CORRELATE_SHARD_H
 #define WORKERS_CORRELATE_SHARD_H

@@ -1,6 +1,6 @@
 /*
- * state: the inside of a shard, shared by shard.c (frames and time), apply.c (records), close.c (batches),
- * plan.c (what to ask the database) and cache.c (what stays in memory).
+ * state: the inside of a shard, shared by shard.c (frames and time), apply.c (records), close.c
+ * (batches), plan.c (what to ask the database) and cache.c (what stays in memory).
  */
 #ifndef WORKERS_CORRELATE_STATE_H
 #define WORKERS_CORRELATE_STATE_H

@@ -264,8 +264,8 @@ begin_words(simdjson::error_code code)
 	case simdjson::INCORRECT_TYPE:
 		return "the event is no JSON object";
 	case simdjson::INCOMPLETE_ARRAY_OR_OBJECT:
-		return "no valid JSON: the event ends in the middle, or something follows behind the "
-		       "object";
+		return "no valid JSON: the event ends in the middle, or something follows "
+		       "behind the object";
 	default:
 		return "no valid JSON";
 	}

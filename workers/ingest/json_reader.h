@@ -5,7 +5,8 @@
  * On-demand checks only what is asked for, so the reader asks for everything: every key and every
  * text is unescaped, every boolean and null read, every object and array walked to its end. One
  * thing it cannot give: a number without loss. Its getters yield 64 bits or a double and refuse
- * what fits neither (1e400), though it is valid JSON; a double has 16 digits, a decimal 38. So a number is taken as its raw token, and number_good checks its grammar.
+ * what fits neither (1e400), though it is valid JSON; a double has 16 digits, a decimal 38. So a
+ * number is taken as its raw token, and number_good checks its grammar.
  *
  * What simdjson 3.0.1 refuses by itself: invalid UTF-8, unescaped control characters, unknown
  * escapes, lone surrogates, a broken structure. The reader adds \u0000, nesting deeper than

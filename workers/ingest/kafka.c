@@ -1,11 +1,11 @@
 /*
- * kafka: topics as sources. One consumer handle per source; partitions are assigned by hand, there is
- * no group membership (the group only receives our offsets, for everyone's lag tools).
+ * kafka: topics as sources. One consumer handle per source; partitions are assigned by hand, there
+ * is no group membership (the group only receives our offsets, for everyone's lag tools).
  *
- * Each partition keeps a queue of its own. A paused one is simply not read: librdkafka's pause would
- * throw away what was fetched and fetch it again, and in a shared queue a paused partition would stand
- * before the others. The queues' bound is therefore per partition: kafka_queue_bytes_max divided by
- * all partitions of all Kafka sources.
+ * Each partition keeps a queue of its own. A paused one is simply not read: librdkafka's pause
+ * would throw away what was fetched and fetch it again, and in a shared queue a paused partition
+ * would stand before the others. The queues' bound is therefore per partition:
+ * kafka_queue_bytes_max divided by all partitions of all Kafka sources.
  */
 #include "kafka_private.h"
 
@@ -88,7 +88,10 @@ kafka_start(void *self, unsigned slot, int64_t next, struct err *e)
 		s->next = next;
 		s->stored = k->known_before = true;
 	} else {
-		/* "latest" is for the first start of a source; what is new in it later is read whole. */
+		/*
+		 * "latest" is for the first start of a source; what is new in it later is read
+		 * whole.
+		 */
 		bool skip = k->source->from_latest && !s->late && !k->known_before &&
 			    next != SOURCE_POSITION_FIRST;
 		s->next = skip ? s->end : s->first;
@@ -367,8 +370,8 @@ slots_read(struct kafka *k, struct source_event *events, unsigned max, struct mo
 }
 
 /*
- * A full queue makes librdkafka 2.0 stop fetching that partition until its broker thread looks again,
- * which it does once a second when nothing else wakes it. A question of the scout does.
+ * A full queue makes librdkafka 2.0 stop fetching that partition until its broker thread looks
+ * again, which it does once a second when nothing else wakes it. A question of the scout does.
  */
 static void
 slots_dry(struct kafka *k, struct mono now)

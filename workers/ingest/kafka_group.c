@@ -1,5 +1,6 @@
 /*
- * kafka_group: our offsets, told to the consumer group for everyone's lag tools; Weir never reads them.
+ * kafka_group: our offsets, told to the consumer group for everyone's lag tools; Weir never reads
+ * them.
  */
 #include "kafka_private.h"
 

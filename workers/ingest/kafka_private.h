@@ -1,6 +1,7 @@
 /*
- * kafka_private: what kafka.c (the driver) and kafka_scout.c (its handles, and the thread that asks the
- * broker what would block) share. rdkafka.h is included here alone; nobody else includes this file.
+ * kafka_private: what kafka.c (the driver) and kafka_scout.c (its handles, and the thread that asks
+ * the broker what would block) share. rdkafka.h is included here alone; nobody else includes this
+ * file.
  */
 #ifndef INGEST_KAFKA_PRIVATE_H
 #define INGEST_KAFKA_PRIVATE_H
@@ -83,17 +84,23 @@ struct kafka {
 };
 
 /*
- * Configuration, probe handle and scout thread. On failure *e says why (EXIT_CONFIG) and what was begun is
- * undone by scout_end, which is to be called in any case and waits at most SCOUT_ASK_MS. The scout's
- * consumer then is the caller's.
+ * Configuration, probe handle and scout thread. On failure *e says why (EXIT_CONFIG) and what was
+ * begun is undone by scout_end, which is to be called in any case and waits at most SCOUT_ASK_MS.
+ * The scout's consumer then is the caller's.
  */
 MUSTCHECK bool scout_begin(struct kafka *k, const struct source_setup *setup, struct err *e);
 void scout_end(struct kafka *k);
 
-/* Wants a fresh look; the answer to this kick is there when shared.answered has reached what is returned. */
+/*
+ * Wants a fresh look; the answer to this kick is there when shared.answered has reached what is
+ * returned.
+ */
 unsigned scout_kick(struct kafka *k);
 
-/* Sends what committed() told (at most once a second) and takes the answers; a failure costs nothing. */
+/*
+ * Sends what committed() told (at most once a second) and takes the answers; a failure costs
+ * nothing.
+ */
 void group_serve(struct kafka *k, struct mono now);
 void group_flush(struct kafka *k); /* the last of it, in close; waits at most 100 ms */
 

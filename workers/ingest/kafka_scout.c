@@ -1,8 +1,8 @@
 /*
- * kafka_scout: the handles of a Kafka source, and the thread that asks the broker what would block the
- * worker: how many partitions there are, and where they begin and end. At the start, every
- * SCOUT_REST_MS, and when it is kicked. It makes the consumer once it knows how many partitions share
- * the bound of the fetch queues.
+ * kafka_scout: the handles of a Kafka source, and the thread that asks the broker what would block
+ * the worker: how many partitions there are, and where they begin and end. At the start, every
+ * SCOUT_REST_MS, and when it is kicked. It makes the consumer once it knows how many partitions
+ * share the bound of the fetch queues.
  */
 #include "kafka_private.h"
 

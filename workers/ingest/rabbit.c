@@ -1,13 +1,14 @@
 /*
  * rabbit: classic and quorum queues as sources, one connection with one channel each.
  *
- * A ticket is base + delivery tag: base is what had been handed over when the channel began, so tickets
- * of a lost channel are at most base and can never be taken for tags of the next one. Deliveries of a
- * lost channel that were not handed over are forgotten: the broker delivers them again.
+ * A ticket is base + delivery tag: base is what had been handed over when the channel began, so
+ * tickets of a lost channel are at most base and can never be taken for tags of the next one.
+ * Deliveries of a lost channel that were not handed over are forgotten: the broker delivers them
+ * again.
  *
- * The consumer is cancelled when a pause lasts, not at once: what is on its way is kept in the inbox, and
- * short pauses (one commit's time) cost nothing. The connection is read in every state, or heartbeats would
- * stop.
+ * The consumer is cancelled when a pause lasts, not at once: what is on its way is kept in the
+ * inbox, and short pauses (one commit's time) cost nothing. The connection is read in every state,
+ * or heartbeats would stop.
  */
 #include "rabbit_private.h"
 
@@ -31,13 +32,11 @@ enum {
 	FRAMES_MAX = 20000,	    /* of one poll */
 	QUIET_MS = 200,		    /* without a delivery: the queue is taken to be empty */
 	EMPTY_MS = 1000,	    /* bounded: without one, and the broker says empty: the end */
-	EMPTY_NEW_MS =
-	    5000, /* ... on a channel that has delivered nothing: the queue may just be starting */
-	COUNT_MS = 5000, /* between questions for the number of ready messages */
+	EMPTY_NEW_MS = 5000, /* ... on a channel that has delivered nothing: it may just start */
+	COUNT_MS = 5000,     /* between questions for the number of ready messages */
 	COUNT_BOUNDED_MS = 250,
-	ANSWER_MS = 20000, /* later than that: the broker hangs */
-	OTHERS_MS =
-	    2000, /* bounded: so long a former consumer may take to vanish before we count */
+	ANSWER_MS = 20000,		/* later than that: the broker hangs */
+	OTHERS_MS = 2000,		/* bounded: a former consumer may take so long to vanish */
 	UNACKED_MS_MAX = 5 * 60 * 1000, /* without a commit: messages go back to the queue */
 	CLOSE_MS = 80,
 };
@@ -125,8 +124,7 @@ ready_told(struct rabbit *r, uint32_t ready, uint32_t consumers, struct mono now
 	r->count_at = mono_add_ms(now, r->bounded ? COUNT_BOUNDED_MS : COUNT_MS);
 	if (!r->bounded || r->counted)
 		return;
-	/* A killed predecessor's messages are not ready again before it is gone, and a queue that was just
-	 * started says "empty" before it knows. */
+	/* A killed predecessor's messages come back late; a new queue says "empty" at first. */
 	if (mono_since_ms(r->opened_at, now) < (others ? OTHERS_MS : ready ? 0 : EMPTY_MS))
 		return;
 	r->counted = true;
@@ -305,8 +303,9 @@ end_if_empty(struct rabbit *r, struct mono now)
 	int64_t quiet_ms = r->inbox.tag ? EMPTY_MS : EMPTY_NEW_MS;
 
 	/*
-	 * Unacked messages may fill the prefetch, and after an ack the broker takes its time: that nothing
-	 * comes says something about the queue only when all was acked and a while has passed since.
+	 * Unacked messages may fill the prefetch, and after an ack the broker takes its time: that
+	 * nothing comes says something about the queue only when all was acked and a while has
+	 * passed since.
 	 */
 	if (r->bounded && r->counted && r->consuming && !r->inbox.n && !r->ready && !r->paused &&
 	    r->acked == r->handed && mono_since_ms(r->acked_at, now) >= quiet_ms &&

@@ -1,6 +1,7 @@
 /*
- * rabbit_connect: reaching a RabbitMQ broker. Resolving, TCP, TLS, login and the first questions take
- * several round trips, so a thread does them, one attempt at a time, and hands the open connection over.
+ * rabbit_connect: reaching a RabbitMQ broker. Resolving, TCP, TLS, login and the first questions
+ * take several round trips, so a thread does them, one attempt at a time, and hands the open
+ * connection over.
  */
 #include "rabbit_private.h"
 

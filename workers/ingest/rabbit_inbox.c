@@ -1,6 +1,6 @@
 /*
- * rabbit_inbox: messages from the frames of one channel. The library's own calls for that wait for the
- * rest of a message; this takes what is there and keeps its place.
+ * rabbit_inbox: messages from the frames of one channel. The library's own calls for that wait for
+ * the rest of a message; this takes what is there and keeps its place.
  */
 #include "rabbit_private.h"
 

@@ -1,6 +1,7 @@
 /*
- * rabbit_private: what rabbit.c (the driver), rabbit_connect.c (connecting, in a thread of its own) and
- * rabbit_inbox.c (deliveries from frames) share. amqp.h is included here alone; nobody else includes this.
+ * rabbit_private: what rabbit.c (the driver), rabbit_connect.c (connecting, in a thread of its own)
+ * and rabbit_inbox.c (deliveries from frames) share. amqp.h is included here alone; nobody else
+ * includes this.
  */
 #ifndef INGEST_RABBIT_PRIVATE_H
 #define INGEST_RABBIT_PRIVATE_H
@@ -26,12 +27,13 @@ struct connected {
 enum connect_result { CONNECT_BUSY, CONNECT_DONE, CONNECT_FAILED };
 
 /*
- * Reads the URL (EXIT_CONFIG when it is none) and starts the thread, which waits for connector_want.
- * event: an eventfd raised with each result; stays the caller's.
+ * Reads the URL (EXIT_CONFIG when it is none) and starts the thread, which waits for
+ * connector_want. event: an eventfd raised with each result; stays the caller's.
  *
- * URL: amqp[s]://USER:PASSWORD@HOST:PORT/VHOST?OPTIONS, parts percent-encoded; amqps options cacertfile,
- * certfile, keyfile, verify=verify_peer|verify_none, and for both heartbeat=SECONDS.
- * The certificate must name HOST; the library compares host names only, so HOST must not be an address.
+ * URL: amqp[s]://USER:PASSWORD@HOST:PORT/VHOST?OPTIONS, parts percent-encoded; amqps options
+ * cacertfile, certfile, keyfile, verify=verify_peer|verify_none, and for both heartbeat=SECONDS.
+ * The certificate must name HOST; the library compares host names only, so HOST must not be an
+ * address.
  */
 MUSTCHECK bool connector_open(const struct source_setup *setup, int event, struct connector **out,
 			      struct err *e);
@@ -71,7 +73,9 @@ struct inbox {
 enum inbox_result { INBOX_FRAME, INBOX_EMPTY, INBOX_LOST };
 
 void inbox_open(struct inbox *in, uint64_t bytes_max);
-/* Takes one frame, if there is one, without waiting. INBOX_LOST: why (SOURCE_TROUBLE_MAX) says it. */
+/*
+ * Takes one frame, if there is one, without waiting. INBOX_LOST: why (SOURCE_TROUBLE_MAX) says it.
+ */
 enum inbox_result inbox_read(struct inbox *in, amqp_connection_state_t conn, char *why);
 struct delivery *inbox_take(struct inbox *in); /* the oldest, now the caller's (free); NULL: none */
 void inbox_clear(struct inbox *in);	       /* a new channel begins with tag 1 */

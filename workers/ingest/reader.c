@@ -282,8 +282,8 @@ reader_next(const struct ingest *in)
 	struct mono next = mono_never();
 
 	/*
-	 * A driver that has events is due at once, and stays so while nothing may be read: then it is
-	 * served by time (SERVE_MS), as its descriptors are.
+	 * A driver that has events is due at once, and stays so while nothing may be read: then it
+	 * is served by time (SERVE_MS), as its descriptors are.
 	 */
 	if (!may_read(in))
 		return next;

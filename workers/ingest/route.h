@@ -3,8 +3,8 @@
  * every partition whose frontier moved since the lane's last frame; they are taken at the moment of
  * sending, so they cover every record in the frame.
  *
- * Sent at its size (FRAME_BYTES_FLUSH, less where the credit is small), ROUTE_DELAY_MS after its first record, or, without records,
- * ROUTE_QUIET_MS after the last frame if a cover is due.
+ * Sent at its size (FRAME_BYTES_FLUSH, less where the credit is small), ROUTE_DELAY_MS after its
+ * first record, or, without records, ROUTE_QUIET_MS after the last frame if a cover is due.
  */
 #ifndef INGEST_ROUTE_H
 #define INGEST_ROUTE_H

@@ -24,8 +24,8 @@ word_of(const PQconninfoOption *o, const char *word)
 
 /*
  * Asked before libpq does, which prints memory that nobody filled where the system's reason should
- * stand, and with sslmode=require goes on without a file that it cannot see. Opened, because access(2)
- * knows nothing of Landlock.
+ * stand, and with sslmode=require goes on without a file that it cannot see. Opened, because
+ * access(2) knows nothing of Landlock.
  */
 static bool
 certificates_check(const PQconninfoOption *given, struct err *e)
@@ -182,7 +182,10 @@ pg_connect(const char *dsn, const char *application, const char *const *settings
 		PQconninfoFree(given);
 		return false;
 	}
-	/* Names are looked up while we wait, and nobody is served: no longer than two tries of a second. */
+	/*
+	 * Names are looked up while we wait, and nobody is served: no longer than two tries of a
+	 * second.
+	 */
 	setenv("RES_OPTIONS", "timeout:1 attempts:2", 0);
 	struct pg *p = mem_zero(1, sizeof(*p));
 	options_text(given, settings, &options);

@@ -170,7 +170,9 @@ use_value(const struct fold_use *u, const struct record *rec, struct expr_run_st
 	return fold_coerce(u->slot->in, &v, &got) ? got : value_null();
 }
 
-/* The n-th rid after the first of equal events; it differs where identities.c looks for its home. */
+/*
+ * The n-th rid after the first of equal events; it differs where identities.c looks for its home.
+ */
 static void
 rid_after(const uint8_t first[static RID_BYTES], uint32_t n, uint8_t out[static RID_BYTES])
 {
@@ -190,7 +192,9 @@ process_distinguish(const struct process *p, struct record *rec)
 
 	if (!rec->has_rid || !identities_have(p->ids, rec->rid))
 		return;
-	/* Those taken have the numbers below some bound: low is taken; high, in the end, is free. */
+	/*
+	 * Those taken have the numbers below some bound: low is taken; high, in the end, is free.
+	 */
 	for (;; low = high, high *= 2) {
 		rid_after(rec->rid, high, rid);
 		if (!identities_have(p->ids, rid))

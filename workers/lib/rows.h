@@ -11,7 +11,8 @@
  *   <name>_key, natural key, columns..., inferred, version_at, version_rid, loaded_at, batch
  * Calendar:
  *   <name>_key, date, and what ddl_calendar.c adds; filled by apply, never by load. Its key is the
- *   day as yyyymmdd (2011-10-01: 20111001), so that SQL can fill it; a reference to a day outside of
+ *   day as yyyymmdd (2011-10-01: 20111001), so that SQL can fill it; a reference to a day outside
+ *     of
  *   the table's from..to is invalid (-2)
  *
  * loaded_at and batch are the database's and load's own: not in ROWS frames.

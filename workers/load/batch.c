@@ -192,8 +192,8 @@ member_order(const void *a, const void *b)
 }
 
 /*
- * Lanes share members. Two that insert the same two in different order would wait for each other, so every batch
- * has them in the order of their keys.
+ * Lanes share members. Two that insert the same two in different order would wait for each other,
+ * so every batch has them in the order of their keys.
  */
 static void
 members_sort(struct rows *rows, const struct copy_layout *l)

@@ -1,4 +1,7 @@
-/* bisect: which rows does the warehouse refuse? Slower by far than sets, and only for a batch that was refused. */
+/*
+ * bisect: which rows does the warehouse refuse? Slower by far than sets, and only for a batch that
+ * was refused.
+ */
 #include "load.h"
 
 #include <stdio.h>
@@ -23,8 +26,8 @@ field_of(const struct copy_layout *l, const struct copy_field *fields, enum row_
 }
 
 /*
- * Identity of the letter: the event's rid where the row is of one event; else a hash of table and key, so that the
- * same row, refused again, is the same letter.
+ * Identity of the letter: the event's rid where the row is of one event; else a hash of table and
+ * key, so that the same row, refused again, is the same letter.
  */
 static void
 letter_rid(const struct commit *c, const char *table, const struct copy_layout *l,
@@ -93,8 +96,8 @@ row_refuse(struct commit *c, unsigned table, const struct rows *rows, size_t at)
 }
 
 /*
- * A chunk in one round trip; the server says which of its rows it refused. Those before it go again, it is left
- * out, and so on behind it.
+ * A chunk in one round trip; the server says which of its rows it refused. Those before it go
+ * again, it is left out, and so on behind it.
  */
 static bool
 table_bisect(struct commit *c, unsigned table)

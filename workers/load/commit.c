@@ -1,6 +1,6 @@
 /*
- * commit: one transaction a batch. Fence, positions, dimensions, facts of processes, facts of events, state, dead
- * letters; then COMMIT. Either all of it is there, or nothing.
+ * commit: one transaction a batch. Fence, positions, dimensions, facts of processes, facts of
+ * events, state, dead letters; then COMMIT. Either all of it is there, or nothing.
  */
 #include "load.h"
 
@@ -11,7 +11,10 @@
 #include "mem.h"
 #include "param.h"
 
-/* The segment is read under the same snapshot; should the task role move it meanwhile, the old slot is still right. */
+/*
+ * The segment is read under the same snapshot; should the task role move it meanwhile, the old slot
+ * is still right.
+ */
 static const char fence_sql[] =
     "UPDATE admin_schema.shard SET batch = $4 WHERE pipeline = $1 AND build = $2 AND epoch = $3"
     " AND batch = $4 - 1 AND NOT closed"
@@ -174,8 +177,8 @@ failed(struct commit *c)
 }
 
 /*
- * The dead letters' stage may hold the first part of them when the second comes: ON CONFLICT DO NOTHING makes
- * that harmless.
+ * The dead letters' stage may hold the first part of them when the second comes: ON CONFLICT DO
+ * NOTHING makes that harmless.
  */
 static enum commit_outcome
 attempt(struct commit *c, bool careful)

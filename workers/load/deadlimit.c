@@ -1,7 +1,8 @@
 #include "load.h"
 
 /*
- * Without a limit a dropped column or a wrong path turns a whole source into dead letters before anybody looks.
+ * Without a limit a dropped column or a wrong path turns a whole source into dead letters before
+ * anybody looks.
  */
 
 static bool

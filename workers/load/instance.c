@@ -98,7 +98,9 @@ instance_release(struct load *l)
 	params_free(&s);
 }
 
-/* ---- heartbeat: on a connection of its own, so that a long commit does not look like death ---- */
+/*
+ * ---- heartbeat: on a connection of its own, so that a long commit does not look like death ----
+ */
 
 static void
 beat_lost(struct load *l, const struct err *e)

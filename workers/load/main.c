@@ -1,7 +1,8 @@
 /*
- * load: commits batches to the warehouse. It takes its lane's key groups over, tells OWN, then writes each batch in
- * one transaction and answers COMMITTED. Frames are only collected when they arrive; everything that needs the
- * warehouse happens in tick, in order, and is tried again from memory while the warehouse is down.
+ * load: commits batches to the warehouse. It takes its lane's key groups over, tells OWN, then
+ * writes each batch in one transaction and answers COMMITTED. Frames are only collected when they
+ * arrive; everything that needs the warehouse happens in tick, in order, and is tried again from
+ * memory while the warehouse is down.
  */
 #include "load.h"
 

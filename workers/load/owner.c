@@ -170,8 +170,8 @@ range_of(struct owner *o, const struct end_range *e)
 }
 
 /*
- * A position never goes back, that would read events a second time. One that lies behind ours is no breach: after
- * a restart a partition is read from the minimum over all lanes.
+ * A position never goes back, that would read events a second time. One that lies behind ours is no
+ * breach: after a restart a partition is read from the minimum over all lanes.
  */
 static bool
 position_take(struct owner *o, struct owner_range *r, const struct position *p, struct err *e)
@@ -181,8 +181,9 @@ position_take(struct owner *o, struct owner_range *r, const struct position *p, 
 	if (k == NULL)
 		return err_set(e, EXIT_BUG, "a position of partition %u, which has no PART",
 			       p->partition);
+	/* Tickets are returned, not stored; a done file has left the vectors. */
 	if (k->kind == PARTITION_TRANSIENT || k->done)
-		return true; /* tickets are returned, not stored; a done file has left the vectors */
+		return true;
 	uint32_t i = range_find(r, p->partition);
 	if (!range_has(r, i, p->partition) || r->positions[i].next < p->next)
 		range_set(r, p->partition, p->next);
@@ -215,7 +216,10 @@ position_order(const void *a, const void *b)
 	return (x->next > y->next) - (x->next < y->next);
 }
 
-/* What END told, the minimum over the ranges: a partition that one range does not name is not in the minimum. */
+/*
+ * What END told, the minimum over the ranges: a partition that one range does not name is not in
+ * the minimum.
+ */
 void
 owner_committed_write(const struct owner *o, unsigned lane, const struct batch *b, struct buf *body)
 {

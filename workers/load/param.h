@@ -1,6 +1,6 @@
 /*
- * param: parameters of statements in binary form, collected into one buffer. The buffer may move while it
- * grows, so the params are made at the end.
+ * param: parameters of statements in binary form, collected into one buffer. The buffer may move
+ * while it grows, so the params are made at the end.
  */
 #ifndef WORKERS_LOAD_PARAM_H
 #define WORKERS_LOAD_PARAM_H

@@ -13,8 +13,8 @@ enum {
 };
 
 /*
- * Each is one statement that commits by itself: a loader that is stopped in between holds no lock. Two that draw
- * the same id at once: one of them inserts less, and asks again.
+ * Each is one statement that commits by itself: a loader that is stopped in between holds no lock.
+ * Two that draw the same id at once: one of them inserts less, and asks again.
  */
 static const char sources_sql[] =
     "INSERT INTO admin_schema.source (pipeline, id, name, cluster, generation, label)"

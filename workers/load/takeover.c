@@ -22,8 +22,9 @@ ignored(bool done, struct err *e)
 }
 
 /*
- * Keys are checked set-wise when this login may switch triggers off; else the server checks each row. Commits are
- * durable even where the server's default is not: what is acknowledged to a queue is gone from it.
+ * Keys are checked set-wise when this login may switch triggers off; else the server checks each
+ * row. Commits are durable even where the server's default is not: what is acknowledged to a queue
+ * is gone from it.
  */
 static bool
 session_prepare(struct load *l, struct err *e)
@@ -217,8 +218,8 @@ ranges_take(struct owner *o, const struct pg_result *r)
 }
 
 /*
- * Closes whoever owns the ranges. Another take-over may commit between our two looks; then its row is open
- * still, and we close that one too: the last one wins.
+ * Closes whoever owns the ranges. Another take-over may commit between our two looks; then its row
+ * is open still, and we close that one too: the last one wins.
  */
 static bool
 owners_close(struct load *l, bool *fresh, struct err *e)

@@ -1,7 +1,8 @@
 /*
- * A process' state is the row with the greatest (epoch, batch). A row that is superseded stays so for ever: what
- * supersedes it is only thrown away when it is superseded itself. So a slot may go when all its rows are, and
- * writers are kept out of it from the look to the truncation. Readers are kept out for the truncation alone.
+ * A process' state is the row with the greatest (epoch, batch). A row that is superseded stays so
+ * for ever: what supersedes it is only thrown away when it is superseded itself. So a slot may go
+ * when all its rows are, and writers are kept out of it from the look to the truncation. Readers
+ * are kept out for the truncation alone.
  */
 #include "task.h"
 

@@ -1,7 +1,8 @@
 /*
  * task: background SQL of one pipeline, each chore a few statements, none in a hurry.
  *
- *   segment  the slot of admin_schema.state that new state goes to: moves on when it is large, and a slot whose every
+ *   segment  the slot of admin_schema.state that new state goes to: moves on when it is large, and
+ *     a slot whose every
  *            row is superseded is emptied
  *   retain   closed shard rows and old runs go
  */
