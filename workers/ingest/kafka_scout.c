@@ -57,6 +57,21 @@ conf_set(rd_kafka_conf_t *conf, const char *key, const char *value)
 	check(rd_kafka_conf_set(conf, key, value, why, sizeof why) == RD_KAFKA_CONF_OK);
 }
 
+/* Asked before librdkafka does, which says neither which file it is nor why. */
+static bool
+location_check(struct kafka *k, const struct property *p, struct err *e)
+{
+	static const char end[] = ".location";
+	size_t n = strlen(p->key);
+
+	if (!p->value || !strcmp(p->value, "probe") || n < sizeof end ||
+	    strcmp(p->key + n - (sizeof end - 1), end) != 0 || !access(p->value, R_OK))
+		return true;
+	return err_errno(e, errno == EACCES ? EXIT_PERMISSION : EXIT_CONFIG,
+			 "source %s: kafka.properties.%s %s (ingest runs under a uid of its own)",
+			 k->source->name.s, p->key, p->value);
+}
+
 static bool
 property_set(struct kafka *k, const struct source_setup *setup, const struct property *p,
 	     struct err *e)
@@ -71,6 +86,8 @@ property_set(struct kafka *k, const struct source_setup *setup, const struct pro
 			    e, EXIT_CONFIG,
 			    "source %s: kafka.properties.%s is Weir's own and cannot be set", name,
 			    p->key);
+	if (!location_check(k, p, e))
+		return false;
 	snprintf(secret, sizeof secret, "sources.%s.kafka.properties.%s", name, p->key);
 	if (!setup->secret || !setup->secret(setup->secret_ctx, secret, &value)) {
 		if (!p->value)
