@@ -1,12 +1,13 @@
 """A source driver alone (driver_probe.c), spoken to by a test."""
 
 import json
+import os
 import queue
 import subprocess
 import threading
 
 from ports import wait_for
-from weir import BIN
+from weir import BIN, SANITIZER_EXIT, SLOW
 
 PROGRAM = BIN / "driver_probe"  # built by `make e2e`
 
@@ -23,7 +24,9 @@ class Probe:
         self.listed, self.trouble, self.troubles, self.refused = False, None, [], None
         self.sums = queue.Queue()
         self.process = subprocess.Popen([PROGRAM, *map(str, arguments)], text=True, bufsize=1,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        env={**os.environ, "ASAN_OPTIONS": f"exitcode={SANITIZER_EXIT}",
+                                             "UBSAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:print_stacktrace=1"})
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -33,8 +36,9 @@ class Probe:
     def __exit__(self, kind, *_):
         if self.process.poll() is None:
             self.tell("quit")
-        code = self.process.wait(10)
+        code = self.process.wait(10 * SLOW)
         self.reader.join()
+        assert code != SANITIZER_EXIT, "a sanitizer's report, see its stderr"
         assert kind or self.refused or code == 0, code
 
     def _read(self):

@@ -133,6 +133,7 @@ def test_a_second_interrupt_does_not_wait(alone):
     process.send_signal(signal.SIGINT)
     wait_for("draining", lambda: "draining" in alone.log.read_text(), 5 * SLOW)
     process.send_signal(signal.SIGINT)
+    alone.killed = True  # those that were ending, by the supervisor
     assert process.wait(2 * SLOW) == 0
 
 
@@ -170,6 +171,7 @@ def test_usage():
 def test_run_of_nothing_prints_one_line(alone):
     done = subprocess.run([BIN / "supervisor", "run", alone.file, "--only", "null,status"], env=alone.env,
                           capture_output=True, text=True, timeout=30 * SLOW)
+    alone.log.write_text(done.stderr)
     result = json.loads(done.stdout)
     assert done.returncode == 0 and done.stdout.count("\n") == 1
     assert result["exit"] == 0 and result["dead_letters"] == 0 and result["pipeline"] == "loans"
