@@ -38,6 +38,7 @@ enum {
 static const char *const reserved[] = {"bootstrap.servers",
 				       "metadata.broker.list",
 				       "group.id",
+				       "session.timeout.ms",
 				       "enable.auto.commit",
 				       "enable.auto.offset.store",
 				       "auto.offset.reset",
@@ -149,6 +150,11 @@ conf_make(struct kafka *k, const struct source_setup *setup, struct err *e)
 	    {"auto.offset.reset", "error"},
 	    {"isolation.level", "read_committed"},
 	    {"enable.partition.eof", "true"},
+	    /*
+	     * We join no group. This is how long an end waits for the group offsets of a
+	     * coordinator that does not come; librdkafka's 45 s are longer than a worker has.
+	     */
+	    {"session.timeout.ms", "1000"},
 	};
 	const unsigned fixed_n = sizeof fixed / sizeof *fixed;
 	char group[NAME_BYTES_MAX + 8];
