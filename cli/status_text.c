@@ -130,6 +130,24 @@ deaths_text(const json_t *root, struct buf *out)
 	}
 }
 
+/* A seccomp that is not in full force, said once: all have the same build and kernel. */
+static void
+seccomp_text(const json_t *root, struct buf *out)
+{
+	const json_t *items = json_object_get(root, "workers"), *item;
+	char state[64], said[128];
+	size_t i;
+
+	json_array_foreach(items, i, item)
+	{
+		if (strcmp(text_of(item, "state", state, sizeof state), "up") != 0 ||
+		    !strcmp(text_of(item, "seccomp", said, sizeof said), "on"))
+			continue;
+		buf_printf(out, "seccomp: %s\n", said);
+		return;
+	}
+}
+
 bool
 status_text(const char *json, size_t n, struct buf *out, struct err *e)
 {
@@ -152,6 +170,7 @@ status_text(const char *json, size_t n, struct buf *out, struct err *e)
 	}
 	head_text(root, out);
 	unready_text(root, out);
+	seccomp_text(root, out);
 	deaths_text(root, out);
 	list_grid(root, "sources", sources, source_heads, 8, out);
 	list_grid(root, "tables", tables, table_heads, 2, out);

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 import loans
-from weir import BIN, SLOW
+from weir import ASAN, BIN, SLOW
 
 LOANS = loans.pipeline()
 
@@ -255,6 +255,7 @@ def test_status(applied):
     text = w.command("status", "--url", w.url(process), w.file).stdout
     for words in ("RUNNING", "fact_loan", "ingest", "held by"):
         assert words in text, text
+    assert ("seccomp: on, but ptrace is allowed: sanitizer build" in text) == ASAN, text
     assert w.json("status", "--no-database", "--url", w.url(process))["database"] is None
     w.stop(process)
     assert not w.json("status", w.file, codes=(99,))["running"]

@@ -344,7 +344,7 @@ input(struct world *w, const struct process *p, const char *name)
 {
 	static struct value inputs[EXPR_INPUTS_MAX];
 	enum value_type type;
-	unsigned slot;
+	unsigned slot = 0;
 
 	assert_true(input_find(w, name, strlen(name), &slot, &type));
 	process_inputs(w->l, p, &w->st, inputs);

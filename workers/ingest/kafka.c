@@ -148,8 +148,7 @@ slots_assign(struct kafka *k, struct err *e)
 	rd_kafka_topic_partition_list_destroy(list);
 	if (!error)
 		return true;
-	err_set(e, EXIT_BUG, "source %s: assign: %s", k->source->name.s,
-		rd_kafka_error_string(error));
+	err_set(e, EXIT_BUG, "assign: %s", rd_kafka_error_string(error));
 	rd_kafka_error_destroy(error);
 	return false;
 }

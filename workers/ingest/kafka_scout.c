@@ -60,7 +60,7 @@ conf_set(rd_kafka_conf_t *conf, const char *key, const char *value)
 
 /* Asked before librdkafka does, which says neither which file it is nor why. */
 static bool
-location_check(struct kafka *k, const struct property *p, struct err *e)
+location_check(const struct property *p, struct err *e)
 {
 	static const char end[] = ".location";
 	size_t n = strlen(p->key);
@@ -69,8 +69,8 @@ location_check(struct kafka *k, const struct property *p, struct err *e)
 	    strcmp(p->key + n - (sizeof end - 1), end) != 0 || !access(p->value, R_OK))
 		return true;
 	return err_errno(e, errno == EACCES ? EXIT_PERMISSION : EXIT_CONFIG,
-			 "source %s: kafka.properties.%s %s (ingest runs under a uid of its own)",
-			 k->source->name.s, p->key, p->value);
+			 "kafka.properties.%s %s (ingest runs under a uid of its own)", p->key,
+			 p->value);
 }
 
 static bool
@@ -83,11 +83,10 @@ property_set(struct kafka *k, const struct source_setup *setup, const struct pro
 
 	for (unsigned i = 0; i < sizeof reserved / sizeof *reserved; i++)
 		if (!strcmp(p->key, reserved[i]))
-			return err_set(
-			    e, EXIT_CONFIG,
-			    "source %s: kafka.properties.%s is Weir's own and cannot be set", name,
-			    p->key);
-	if (!location_check(k, p, e))
+			return err_set(e, EXIT_CONFIG,
+				       "kafka.properties.%s is Weir's own and cannot be set",
+				       p->key);
+	if (!location_check(p, e))
 		return false;
 	snprintf(secret, sizeof secret, "sources.%s.kafka.properties.%s", name, p->key);
 	if (!setup->secret || !setup->secret(setup->secret_ctx, secret, &value)) {
@@ -102,7 +101,7 @@ property_set(struct kafka *k, const struct source_setup *setup, const struct pro
 	if (set == RD_KAFKA_CONF_OK)
 		return true;
 	/* Not its own text: that one repeats the value. */
-	return err_set(e, EXIT_CONFIG, "source %s: kafka.properties.%s: %s", name, p->key,
+	return err_set(e, EXIT_CONFIG, "kafka.properties.%s: %s", p->key,
 		       set == RD_KAFKA_CONF_UNKNOWN ? "there is no such property of librdkafka"
 						    : "librdkafka refuses the value");
 }
@@ -405,13 +404,12 @@ scout_begin(struct kafka *k, const struct source_setup *setup, struct err *e)
 	pthread_condattr_destroy(&monotonic);
 	k->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (k->event < 0)
-		return err_errno(e, EXIT_UNAVAILABLE, "source %s: eventfd", k->source->name.s);
+		return err_errno(e, EXIT_UNAVAILABLE, "eventfd");
 	if (!conf_make(k, setup, e))
 		return false;
 	k->probe = handle_make(k, 0, why, sizeof why);
 	if (!k->probe)
-		return err_set(e, EXIT_CONFIG, "source %s: kafka.properties: %s", k->source->name.s,
-			       why);
+		return err_set(e, EXIT_CONFIG, "kafka.properties: %s", why);
 	/* Signals are the worker's main thread's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -419,7 +417,7 @@ scout_begin(struct kafka *k, const struct source_setup *setup, struct err *e)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	errno = failed;
 	if (failed)
-		return err_errno(e, EXIT_UNAVAILABLE, "source %s: a thread", k->source->name.s);
+		return err_errno(e, EXIT_UNAVAILABLE, "a thread");
 	k->scouting = true;
 	return true;
 }

@@ -575,7 +575,7 @@ rabbit_open(const struct source_setup *setup, void **out, struct err *e)
 	inbox_open(&r->inbox, setup->model->limits.event_bytes_max);
 	r->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (r->event < 0)
-		err_errno(e, EXIT_UNAVAILABLE, "source %s: eventfd", r->source->name.s);
+		err_errno(e, EXIT_UNAVAILABLE, "eventfd");
 	if (r->event < 0 || !connector_open(setup, r->event, &r->connector, e)) {
 		rabbit_close(r);
 		return false;

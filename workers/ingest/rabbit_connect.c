@@ -84,7 +84,7 @@ option_read(struct connector *c, char *name, const char *value)
 }
 
 static bool
-options_read(struct connector *c, char *query, const char *source, struct err *e)
+options_read(struct connector *c, char *query, struct err *e)
 {
 	char *o;
 
@@ -96,20 +96,18 @@ options_read(struct connector *c, char *query, const char *source, struct err *e
 		if (!value || !option_read(c, o, value))
 			return err_set(
 			    e, EXIT_CONFIG,
-			    "source %s: the option \"%s\" of rabbitmq.url: there are cacertfile, "
+			    "the option \"%s\" of rabbitmq.url: there are cacertfile, "
 			    "certfile, "
 			    "keyfile, verify=verify_peer|verify_none and heartbeat=1..%d",
-			    source, o, HEARTBEAT_SECONDS_MAX);
+			    o, HEARTBEAT_SECONDS_MAX);
 	}
 	if (!c->cert != !c->key)
 		return err_set(e, EXIT_CONFIG,
-			       "source %s: certfile and keyfile of rabbitmq.url belong together",
-			       source);
+			       "certfile and keyfile of rabbitmq.url belong together");
 	const char *files[] = {c->info.ssl && c->verify ? c->ca : NULL, c->cert, c->key};
 	for (unsigned i = 0; i < 3; i++)
 		if (files[i] && access(files[i], R_OK))
-			return err_errno(e, EXIT_CONFIG, "source %s: %s of rabbitmq.url", source,
-					 files[i]);
+			return err_errno(e, EXIT_CONFIG, "%s of rabbitmq.url", files[i]);
 	return true;
 }
 
@@ -137,13 +135,11 @@ url_read(struct connector *c, const struct source_setup *setup, struct err *e)
 		*query++ = 0;
 	/* The text itself is not repeated: it holds a password. */
 	if (!fits || amqp_parse_url(c->url, &c->info) != AMQP_STATUS_OK)
-		return err_set(
-		    e, EXIT_CONFIG,
-		    "source %s: rabbitmq.url is not amqp[s]://USER:PASSWORD@HOST:PORT/VHOST",
-		    source);
+		return err_set(e, EXIT_CONFIG,
+			       "rabbitmq.url is not amqp[s]://USER:PASSWORD@HOST:PORT/VHOST");
 	if (!*c->info.vhost)
 		c->info.vhost = root;
-	return !query || options_read(c, query, source, e);
+	return !query || options_read(c, query, e);
 }
 
 /* ---- one attempt ---- */
@@ -337,7 +333,7 @@ connector_open(const struct source_setup *setup, int event, struct connector **o
 	c->running = !errno;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (!c->running) {
-		err_errno(e, EXIT_UNAVAILABLE, "source %s: a thread", setup->source->name.s);
+		err_errno(e, EXIT_UNAVAILABLE, "a thread");
 		connector_close(c);
 		return false;
 	}
