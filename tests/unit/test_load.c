@@ -80,12 +80,18 @@ static struct {
 	struct worker workers[2];
 	struct load *loads[2];
 	int64_t batch;
+	void (*meanwhile)(void); /* once, while a loader waits for the server */
 } t;
 
 bool
 load_breathe(void *ctx)
 {
 	(void)ctx;
+	void (*fn)(void) = t.meanwhile;
+
+	t.meanwhile = NULL;
+	if (fn)
+		fn();
 	return true;
 }
 
@@ -677,6 +683,41 @@ test_the_fence(void **state)
 	assert_int_equal(number("SELECT epoch FROM admin_schema.key_range"), next->owner.epoch);
 }
 
+static void
+another_takes_over(void)
+{
+	run("SELECT nextval('admin_schema.epoch')");
+	run("UPDATE admin_schema.shard SET closed = true");
+	run("INSERT INTO admin_schema.shard (pipeline, build, epoch, instance, lane, backend_pid,"
+	    " backend_start) VALUES (1, 1, currval('admin_schema.epoch'), 'same', 0, 0, now())");
+	run("UPDATE admin_schema.key_range SET epoch = currval('admin_schema.epoch')");
+	run("COMMIT");
+}
+
+/* States are told apart by their epochs: who comes late must not own with one from before. */
+static void
+test_a_late_take_over_has_a_later_epoch(void **state)
+{
+	(void)state;
+	needs_postgres();
+	owner_make(0, "same");
+	run("BEGIN");
+	run("SELECT FROM admin_schema.shard FOR UPDATE");
+	t.meanwhile = another_takes_over;
+	struct load *late = owner_make(1, "same");
+	assert_true(t.meanwhile == NULL);
+	assert_true(late->owner.epoch > number("SELECT currval('admin_schema.epoch')"));
+	assert_int_equal(number("SELECT epoch FROM admin_schema.key_range"), late->owner.epoch);
+	assert_int_equal(number("SELECT closed_by FROM admin_schema.shard"
+				" WHERE epoch = currval('admin_schema.epoch')"),
+			 late->owner.epoch);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 1);
+	/* A sequence that went back, as after a restore, is drawn from until it is beyond. */
+	run("SELECT setval('admin_schema.epoch', 1, false)");
+	struct load *next = owner_make(0, "same");
+	assert_true(next->owner.epoch > late->owner.epoch);
+}
+
 /* A loader that stands still inside its transaction holds its rows for ever: its session is ended. */
 static void
 test_a_stopped_loader_is_ended(void **state)
@@ -928,6 +969,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(test_references_are_checked_as_sets, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_too_many_dead_letters_stop, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_the_fence, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_late_take_over_has_a_later_epoch, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_stopped_loader_is_ended, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_commit_in_doubt, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_courtesy, setup, teardown),

@@ -124,14 +124,19 @@ pipeline_read(struct load *l, struct err *e)
 
 #define OVERLAP " WHERE pipeline = $1 AND build = $2 AND kg_lo <= $4 AND kg_hi >= $3"
 
-static const char close_sql[] =
-    "UPDATE admin_schema.shard SET closed = true, closed_by = $5"
-    " WHERE pipeline = $1 AND build = $2 AND NOT closed"
-    " AND epoch IN (SELECT epoch FROM admin_schema.key_range" OVERLAP ")";
+#define OWNERS                                                                                     \
+	" WHERE pipeline = $1 AND build = $2 AND NOT closed"                                       \
+	" AND epoch IN (SELECT epoch FROM admin_schema.key_range" OVERLAP ")"
 
+static const char lock_sql[] = "SELECT FROM admin_schema.shard" OWNERS " FOR UPDATE";
+
+static const char close_sql[] =
+    "UPDATE admin_schema.shard SET closed = true, closed_by = $5" OWNERS " AND epoch < $5";
+
+/* Each with how much speaks against owning it with our epoch: a later one, an open owner. */
 static const char ranges_sql[] =
-    "SELECT kg_lo, kg_hi, (SELECT count(*) FROM admin_schema.shard s WHERE s.pipeline = $1"
-    " AND s.build = $2 AND s.epoch = r.epoch AND NOT s.closed)"
+    "SELECT kg_lo, kg_hi, (r.epoch >= $5)::integer + (SELECT count(*) FROM admin_schema.shard s"
+    " WHERE s.pipeline = $1 AND s.build = $2 AND s.epoch = r.epoch AND NOT s.closed)"
     " FROM admin_schema.key_range r" OVERLAP " ORDER BY kg_lo";
 
 static const char positions_sql[] =
@@ -143,7 +148,8 @@ static const char shard_sql[] =
     " backend_start) SELECT $1, $2, $3, $4, $5, pid, backend_start FROM pg_stat_activity"
     " WHERE pid = pg_backend_pid()";
 
-static const char range_move_sql[] = "UPDATE admin_schema.key_range SET epoch = $5" OVERLAP;
+static const char range_move_sql[] =
+    "UPDATE admin_schema.key_range SET epoch = $5" OVERLAP " AND epoch < $5";
 
 static const char range_insert_sql[] =
     "INSERT INTO admin_schema.key_range (pipeline, build, kg_lo, kg_hi, epoch)"
@@ -217,9 +223,29 @@ ranges_take(struct owner *o, const struct pg_result *r)
 		owner_range_add(o, o->kg_lo, o->kg_hi);
 }
 
+static bool
+epoch_draw(struct load *l, struct err *e)
+{
+	struct pg_result *r = NULL;
+
+	if (!pg_exec(l->pg, "SELECT nextval('admin_schema.epoch')", &r, e))
+		return false;
+	l->owner.epoch = pg_int(r, 0, 0);
+	pg_result_free(r);
+	return true;
+}
+
+static bool
+others_take(struct err *e)
+{
+	return err_set(e, EXIT_UNAVAILABLE, "others keep taking these key groups over");
+}
+
 /*
- * Closes whoever owns the ranges. Another take-over may commit between our two looks; then its row
- * is open still, and we close that one too: the last one wins.
+ * Closes whoever owns the ranges. Their rows are locked before our epoch is drawn: of two states of
+ * a process the one with the greater epoch counts, so an owner's must be greater than those of all
+ * owners before it, however late we come to it. Another take-over may commit between our looks;
+ * then its row is open still, and we close that one too, with a newer epoch: the last one wins.
  */
 static bool
 owners_close(struct load *l, bool *fresh, struct err *e)
@@ -228,8 +254,9 @@ owners_close(struct load *l, bool *fresh, struct err *e)
 
 	for (int i = 0; open && i < OWNERS_MAX; i++) {
 		struct pg_result *r = NULL;
-		if (!query_overlap(l, close_sql, l->owner.epoch, NULL, e) ||
-		    !query_overlap(l, ranges_sql, -1, &r, e))
+		if (!query_overlap(l, lock_sql, -1, NULL, e) || !epoch_draw(l, e) ||
+		    !query_overlap(l, close_sql, l->owner.epoch, NULL, e) ||
+		    !query_overlap(l, ranges_sql, l->owner.epoch, &r, e))
 			return false;
 		bool fit = ranges_fit(l, r, &open, e);
 		if (fit && !open)
@@ -239,8 +266,19 @@ owners_close(struct load *l, bool *fresh, struct err *e)
 		if (!fit)
 			return false;
 	}
-	return open ? err_set(e, EXIT_UNAVAILABLE, "others keep taking these key groups over")
-		    : true;
+	return open ? others_take(e) : true;
+}
+
+static bool
+ranges_own(struct load *l, bool fresh, struct err *e)
+{
+	struct pg_result *r = NULL;
+
+	if (!query_overlap(l, fresh ? range_insert_sql : range_move_sql, l->owner.epoch, &r, e))
+		return false;
+	bool all = pg_affected(r) == l->owner.ranges_n;
+	pg_result_free(r);
+	return all ? true : others_take(e);
 }
 
 static bool
@@ -276,18 +314,6 @@ positions_read(struct load *l, struct err *e)
 			range_set(&l->owner.ranges[range], (uint32_t)pg_int(r, i, 1),
 				  pg_int(r, i, 2));
 	}
-	pg_result_free(r);
-	return true;
-}
-
-static bool
-scalar(struct load *l, const char *sql, int64_t *out, struct err *e)
-{
-	struct pg_result *r = NULL;
-
-	if (!pg_exec(l->pg, sql, &r, e))
-		return false;
-	*out = pg_int(r, 0, 0);
 	pg_result_free(r);
 	return true;
 }
@@ -329,8 +355,7 @@ take(struct load *l, struct err *e)
 	bool fresh = false;
 
 	if (!pg_exec(l->pg, "BEGIN", NULL, e) || !lock_timeout(l, TAKEOVER_LOCK_MS, e) ||
-	    !owners_close(l, &fresh, e) || !shard_insert(l, e) ||
-	    !query_overlap(l, fresh ? range_insert_sql : range_move_sql, l->owner.epoch, NULL, e) ||
+	    !owners_close(l, &fresh, e) || !shard_insert(l, e) || !ranges_own(l, fresh, e) ||
 	    !partitions_read(l, e) || !positions_read(l, e) || !state_look(l, e))
 		return false;
 	return pg_exec(l->pg, "COMMIT", NULL, e);
@@ -374,8 +399,6 @@ takeover(struct load *l, struct err *e)
 		return false;
 	for (int i = 0;; i++) {
 		l->owner.batch = 0;
-		if (!scalar(l, "SELECT nextval('admin_schema.epoch')", &l->owner.epoch, e))
-			return false;
 		if (take(l, e))
 			return true;
 		bool blocked = lock_failed(l);
