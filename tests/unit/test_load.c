@@ -886,6 +886,37 @@ test_positions_come_back(void **state)
 	assert_int_equal(owner_known(&next->owner, 3)->kind, PARTITION_TRANSIENT);
 }
 
+/* A file with as many tables as may be needs as many prepared statements. */
+static void
+test_every_statement_is_prepared(void **state)
+{
+	(void)state;
+	needs_postgres();
+	char *sql[STATEMENTS_MAX];
+	struct pg_result *results[STATEMENTS_MAX];
+	struct err e = {0};
+
+	for (unsigned i = 0; i < STATEMENTS_MAX; i++) {
+		struct buf b = {0};
+		buf_printf(&b, "SELECT %u", i);
+		sql[i] = mem_string(buf_cstr(&b));
+		buf_free(&b);
+	}
+	struct load *l = owner_make(0, "a");
+	for (unsigned round = 0; round < 2; round++) {
+		assert_true(pg_pipeline_begin(l->pg, &e));
+		for (unsigned i = 0; i < STATEMENTS_MAX; i++)
+			assert_true(pg_pipeline_prepared(l->pg, sql[i], NULL, 0, &e));
+		assert_true(pg_pipeline_end(l->pg, results, STATEMENTS_MAX, NULL, &e));
+		for (unsigned i = 0; i < STATEMENTS_MAX; i++) {
+			assert_int_equal(pg_int(results[i], 0, 0), i);
+			pg_result_free(results[i]);
+		}
+	}
+	for (unsigned i = 0; i < STATEMENTS_MAX; i++)
+		free(sql[i]);
+}
+
 /* ---- the world ---- */
 
 static struct model *
@@ -975,6 +1006,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(test_courtesy, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_what_is_wrong_is_said, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_positions_come_back, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_every_statement_is_prepared, setup, teardown),
 	};
 
 	(void)argc;

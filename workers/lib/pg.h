@@ -14,7 +14,7 @@
 struct pg;
 struct pg_result;
 
-enum { PG_PARAMS_MAX = 256, PG_PREPARED_MAX = 256, SQLSTATE_BYTES = 5, PG_WAIT_MS = 200 };
+enum { PG_PARAMS_MAX = 256, PG_PREPARED_MAX = 512, SQLSTATE_BYTES = 5, PG_WAIT_MS = 200 };
 
 struct pg_param {
 	const void *data; /* NULL: SQL NULL */

@@ -16,6 +16,8 @@ enum {
 	SINK_DEAD = SINK_STATE + STATE_SLOTS,
 	SINK_MAX,
 	STEPS_MAX = 3,
+	/* Each step in both forms, what is absent in each table, the fence, the positions. */
+	STATEMENTS_MAX = SINK_MAX * STEPS_MAX * 2 + TABLES_MAX + 2,
 };
 
 enum step_kind {

@@ -3,6 +3,9 @@
 #include "load.h"
 #include "mem.h"
 
+_Static_assert((int)STATEMENTS_MAX <= (int)PG_PREPARED_MAX,
+	       "a connection has room for every statement there may be");
+
 struct load *
 load_new(struct worker *w, char *dsn)
 {
