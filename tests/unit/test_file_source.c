@@ -512,6 +512,105 @@ test_replaced_file(void **state)
 	assert_int_equal(w->last[1], 0);
 }
 
+/* Lines written between the last look and a rotation, and after it by who has it open, are read. */
+static void
+test_rotated_file_is_read_to_its_end(void **state)
+{
+	struct world *w = *state;
+	char path[256], old[256];
+
+	write_file(w, "a", "{1}\n", false);
+	driver_open(w, "a", true, false);
+	read_all(w);
+	write_file(w, "a", "{2}\n{3}\n", true);
+	path_of(w, "a", path);
+	path_of(w, "old", old);
+	assert_int_equal(rename(path, old), 0);
+	write_file(w, "a", "{x}\n", false);
+	for (int i = 0; i < 5; i++)
+		turn(w, 10);
+	assert_int_equal(w->last[0], 2);
+	write_file(w, "old", "{4}\n", true);
+	for (int i = 0; i < 60; i++)
+		turn(w, 10);
+	assert_int_equal(w->last[0], 3);
+	assert_int_equal(w->slots, 2);
+	assert_int_equal(w->last[1], 0);
+	assert_int_equal(alarms(w), 0);
+	/* In a run without end it is caught up, so that time passes; only a bounded one is over. */
+	assert_true(frontier(w, 0).caught_up && !frontier(w, 0).finished);
+	/* One that ends inside a line is told. */
+	write_file(w, "a", "{y}\n{z", true);
+	assert_int_equal(remove(path), 0);
+	for (int i = 0; i < 60; i++)
+		turn(w, 10);
+	assert_int_equal(w->last[1], 1);
+	assert_int_equal(alarms(w), 1);
+}
+
+/* It was closed to make room: what was written since cannot be known. */
+static void
+test_rotated_while_closed_is_an_alarm(void **state)
+{
+	struct world *w = *state;
+	char path[256], old[256];
+
+	w->model.limits.files_open_max = 1;
+	write_file(w, "a", "{1}\n", false);
+	write_file(w, "b", "{2}\n", false);
+	driver_open(w, "?", true, false);
+	read_all(w);
+	write_file(w, "a", "{3}\n", true);
+	path_of(w, "a", path);
+	path_of(w, "old", old);
+	assert_int_equal(rename(path, old), 0);
+	for (int i = 0; i < 40; i++)
+		turn(w, 10);
+	assert_int_equal(alarms(w), 1);
+	/* It comes back as it was. */
+	assert_int_equal(rename(old, path), 0);
+	for (int i = 0; i < 40 && w->last[0] < 1; i++)
+		turn(w, 10);
+	assert_int_equal(w->last[0], 1);
+	assert_int_equal(w->slots, 2);
+	assert_int_equal(alarms(w), 1);
+}
+
+/* Emptied in its place and filled beyond its former size (copytruncate). */
+static void
+test_refilled_file_is_an_alarm(void **state)
+{
+	struct world *w = *state;
+
+	/* Another first line; the old position is in a line, and at the end of one. */
+	for (unsigned closed = 0; closed < 2; closed++) {
+		w->model.limits.files_open_max = closed ? 1 : 64;
+		write_file(w, "a", "{old1}\n{old2}\n", false);
+		write_file(w, "b", "{b}\n", false);
+		driver_open(w, "?", true, false);
+		read_all(w);
+		uint64_t before = alarms(w);
+		write_file(w, "a", "{new1}\n{new2}\n{new3}\n", false);
+		for (int i = 0; i < 30 && w->slots < 3; i++)
+			turn(w, 10);
+		read_all(w);
+		assert_int_equal(w->slots, 3);
+		assert_int_equal(w->last[0], 1);
+		assert_int_equal(w->last[2], 2);
+		assert_int_equal(alarms(w), before + 1);
+	}
+	/* The same first line, but no line ends where reading would go on. */
+	write_file(w, "c", "{head}\n{1}\n", false);
+	driver_open(w, "c", true, false);
+	read_all(w);
+	uint64_t before = alarms(w);
+	write_file(w, "c", "{head}\n{1234567}\n", false);
+	for (int i = 0; i < 10; i++)
+		turn(w, 10);
+	assert_int_equal(w->last[0], 1);
+	assert_int_equal(alarms(w), before + 1);
+}
+
 static void
 test_done_file_that_changed(void **state)
 {
@@ -671,6 +770,9 @@ main(void)
 	    T(test_paused_file_is_silent),
 	    T(test_cut_file_is_an_alarm),
 	    T(test_replaced_file),
+	    T(test_rotated_file_is_read_to_its_end),
+	    T(test_rotated_while_closed_is_an_alarm),
+	    T(test_refilled_file_is_an_alarm),
 	    T(test_done_file_that_changed),
 	    T(test_damaged_gzip),
 	    T(test_nothing_there),

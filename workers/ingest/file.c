@@ -12,7 +12,9 @@
  * later runs.
  *
  * Giving a file another name makes it another partition, whose events are new: a pattern must not
- * match both the current and the rotated names of a log.
+ * match both the current and the rotated names of a log. A followed file that gets another name is
+ * read to its end, as long as it is open here; one that is emptied in its place loses what was not
+ * read yet. What is or may be lost is an alarm: an error in the log and a count.
  */
 #include "file_private.h"
 
@@ -192,7 +194,8 @@ file_frontier(void *self, unsigned slot, struct source_frontier *out)
 
 	*out = (struct source_frontier){.next = s->next,
 					.caught_up = s->caught_up,
-					.finished = s->state == FILE_ENDED,
+					.finished =
+					    s->state == FILE_ENDED && (s->done || d->setup.bounded),
 					.backlog = backlog(s),
 					.done = s->state == FILE_ENDED && s->done,
 					.done_bytes = s->size};

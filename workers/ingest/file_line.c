@@ -10,6 +10,7 @@
 #include <zstd.h>
 
 #include "buf.h"
+#include "log.h"
 #include "mem.h"
 
 struct line_reader {
@@ -305,4 +306,29 @@ uint64_t
 line_consumed(const struct line_reader *r)
 {
 	return r->consumed;
+}
+
+bool
+line_stat(const struct line_reader *r, struct stat *st)
+{
+	check(r->form == LINE_PLAIN);
+	return !fstat(r->fd, st);
+}
+
+size_t
+line_peek(const struct line_reader *r, int64_t at, void *to, size_t n)
+{
+	size_t got = 0;
+	ssize_t k;
+
+	check(r->form == LINE_PLAIN);
+	while (got < n) {
+		k = pread(r->fd, (char *)to + got, n - got, at + (int64_t)got);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			break;
+		got += (size_t)k;
+	}
+	return got;
 }

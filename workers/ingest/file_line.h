@@ -57,6 +57,10 @@ void line_again(struct line_reader *r);	      /* which has grown since: it is no
 int64_t line_at(const struct line_reader *r); /* plain: where the next line begins */
 bool
 line_inside(const struct line_reader *r); /* that byte is in the rest of a line that was too long */
+/* Plain: what the open file is by now, whatever its path leads to. */
+MUSTCHECK bool line_stat(const struct line_reader *r, struct stat *st);
+/* Plain: bytes of the file, without moving in it; how many there are, at most n. */
+size_t line_peek(const struct line_reader *r, int64_t at, void *to, size_t n);
 uint64_t line_consumed(const struct line_reader *r); /* bytes of the file taken in so far */
 
 #endif

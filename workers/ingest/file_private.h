@@ -16,7 +16,8 @@ enum {
 	FILE_SKIP_BYTES = 8 << 20,  /* passed over in one poll, when going to a position */
 	FILE_IDENTITY_BYTES = 1024, /* of the first line: what makes a file itself */
 	FILE_PATH_MAX = 4096,
-	FILE_LOOKS = 200, /* files looked at in one poll */
+	FILE_GRACE_MS = 2000, /* a file under no path is read on until it is quiet for so long */
+	FILE_LOOKS = 200,     /* files looked at in one poll */
 };
 
 enum file_state {
@@ -39,14 +40,17 @@ struct file_slot {
 	bool done;     /* ENDED, and no later run need read it */
 	bool inside;   /* at is in the rest of a line that was too long */
 	bool cut;      /* ENDED because it became shorter; what stands there is looked at again */
-	bool replaced; /* ENDED because another file stands under its path */
+	bool replaced; /* ENDED because its path leads to another file or to none */
 	bool alarmed;  /* a change of a finished file was told */
 	int64_t next;  /* record number */
 	int64_t skip;  /* records to pass over until next */
 	int64_t at;    /* plain: byte where record next - skip begins, while not open */
 	int64_t end;   /* not followed: only records that begin below this byte; -1: no end */
-	int64_t size;  /* last seen */
+	int64_t size;  /* last seen, with the time of its last change */
+	struct timespec mtime;
 	int64_t opened_next; /* next when it was opened, for the mean size of a record */
+	struct mono
+	    left_at; /* since when its path leads elsewhere and it is quiet; 0: it does not */
 	struct mono look_at; /* caught up or broken: not before */
 	uint64_t used_at;    /* turn in which it was read last: the oldest is closed for another */
 };
@@ -76,6 +80,9 @@ struct file_driver {
 bool file_path_set(struct file_driver *d, struct err *e);
 void file_scan(struct file_driver *d, struct mono now);
 void file_scan_free(struct file_driver *d);
+
+/* The file that is open in the slot begins with the line that named it. Plain only. */
+bool file_begins_same(const struct file_slot *s);
 
 /* file_slot.c */
 void file_slot_close(struct file_driver *d, struct file_slot *s);

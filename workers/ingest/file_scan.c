@@ -191,6 +191,27 @@ label_make(const char *path, const struct buf *first)
 	return (char *)b.data;
 }
 
+bool
+file_begins_same(const struct file_slot *s)
+{
+	char first[FILE_IDENTITY_BYTES + 1];
+	size_t n = line_peek(s->reader, 0, first, sizeof first);
+	const char *nl = memchr(first, '\n', n);
+
+	/* As line_next hands it out: a longer line is its beginning. */
+	if (nl)
+		n = (size_t)(nl - first);
+	if (n > FILE_IDENTITY_BYTES)
+		n = FILE_IDENTITY_BYTES;
+	else if (n && first[n - 1] == '\r')
+		n--;
+	struct buf line = {.data = (uint8_t *)first, .len = n};
+	char *label = label_make(s->path, &line);
+	bool same = !strcmp(label, s->label);
+	free(label);
+	return same;
+}
+
 static void
 slot_add(struct file_driver *d, const char *path, char *label, const struct stat *st)
 {
@@ -208,6 +229,7 @@ slot_add(struct file_driver *d, const char *path, char *label, const struct stat
 				.ino = st->st_ino,
 				.form = line_form(path),
 				.size = st->st_size,
+				.mtime = st->st_mtim,
 				.end = -1};
 	if (s->form == LINE_PLAIN && (!follow || d->setup.bounded))
 		s->end = st->st_size;
@@ -219,13 +241,19 @@ static void
 slot_replaced(struct file_driver *d, struct file_slot *s, const struct stat *st)
 {
 	if (s->cut)
-		return; /* told so already */
+		return;	 /* told so already */
+	if (s->reader) { /* the old one is not read to its end; the next look finds this again */
+		d->rescan = true;
+		return;
+	}
+	if (s->replaced && s->ino == st->st_ino && s->dev == st->st_dev) { /* it came back */
+		s->state = FILE_READING;
+		s->replaced = s->caught_up = false;
+		return;
+	}
 	log_warn("source %s: %s was replaced by a file that begins alike; going on at record %lld",
 		 d->setup.source->name.s, s->path, (long long)s->next);
 	metric_source_add(d->setup.page, d->setup.index, METRIC_SOURCE_ERRORS, 1);
-	if (s->delivered)
-		return; /* its events are borrowed; the next look finds it again */
-	file_slot_close(d, s);
 	s->dev = st->st_dev;
 	s->ino = st->st_ino;
 	s->at = 0;
@@ -266,7 +294,7 @@ file_look(struct file_driver *d, const char *path)
 	struct file_slot *known = slot_find(d, path, &st, NULL);
 	if (known && known->cut)
 		d->rescan = true; /* it may get another content without the directory changing */
-	if (known && (!known->cut || known->size == st.st_size)) {
+	if (known && !known->replaced && (!known->cut || known->size == st.st_size)) {
 		finished_check(d, known, &st);
 		return true;
 	}

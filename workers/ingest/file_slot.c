@@ -45,28 +45,66 @@ slot_end(struct file_slot *s, bool done)
 	s->done = done;
 }
 
-/* The loss alarm: less is there than was read before. */
+/* The loss alarm. */
 static void
-slot_shorter(struct file_driver *d, struct file_slot *s)
+slot_alarm(struct file_driver *d, const struct file_slot *s, const char *what)
 {
-	log_error("source %s: %s ends before record %lld, up to which it was read: it was cut or "
-		  "replaced; nothing more is read of it",
-		  d->setup.source->name.s, s->path, (long long)s->next);
+	log_error("source %s: %s, read up to record %lld, %s", d->setup.source->name.s, s->path,
+		  (long long)s->next, what);
 	metric_source_add(d->setup.page, d->setup.index, METRIC_SOURCE_ERRORS, 1);
+}
+
+/* What was read of it is not there any more: it is shorter, or holds something else. */
+static void
+slot_cut(struct file_driver *d, struct file_slot *s, const char *what)
+{
+	slot_alarm(d, s, what);
 	slot_end(s, false);
 	s->cut = true;
 	s->size = -1;
 	d->rescan = true;
 }
 
-/* Its path leads to another file now; the scan finds out which. */
+static void
+slot_shorter(struct file_driver *d, struct file_slot *s)
+{
+	slot_cut(d, s,
+		 "ends before that record: it was cut or replaced; nothing more is read of it");
+}
+
+/*
+ * Whether the open file still holds what was read of it: it begins alike, and a line ends before
+ * the byte where reading goes on. One that was emptied and filled again beyond its former size
+ * shows only there.
+ */
+static bool
+slot_same(struct file_driver *d, struct file_slot *s, int64_t at, bool inside)
+{
+	char before = '\n';
+
+	if (s->form != LINE_PLAIN || !at)
+		return true;
+	if ((inside || (line_peek(s->reader, at - 1, &before, 1) == 1 && before == '\n')) &&
+	    file_begins_same(s))
+		return true;
+	slot_cut(d, s,
+		 "holds something else by now: it was emptied and filled again; what was written "
+		 "to it before and not read is lost");
+	return false;
+}
+
+/* Its path leads to another file now, or to none; the scan finds out which. */
 static void
 slot_gone(struct file_driver *d, struct file_slot *s)
 {
 	slot_end(s, false);
+	s->left_at = (struct mono){0};
 	s->replaced = true;
 	d->rescan = true;
 }
+
+static const char LOST_UNSEEN[] = "was moved or removed while it was not open; what was written "
+				  "to it since is not read";
 
 /* One file must make room: caught up or paused, plain, and longest unused. */
 static bool
@@ -115,15 +153,21 @@ slot_open(struct file_driver *d, struct file_slot *s, struct mono now)
 	s->opened_next = s->next;
 	if (st.st_ino != s->ino || st.st_dev != s->dev) {
 		file_slot_close(d, s);
+		slot_alarm(d, s, LOST_UNSEEN);
 		slot_gone(d, s);
 		return false;
 	}
 	s->size = st.st_size;
+	s->mtime = st.st_mtim;
 	if (s->form != LINE_PLAIN || !s->at)
 		return true;
 	if (st.st_size < s->at) {
 		file_slot_close(d, s);
 		slot_shorter(d, s);
+		return false;
+	}
+	if (!slot_same(d, s, s->at, s->inside)) {
+		file_slot_close(d, s);
 		return false;
 	}
 	if (line_seek(s->reader, s->at, s->inside, &e))
@@ -233,6 +277,46 @@ slot_at_end(const struct file_slot *s)
 	return line_end(s->reader);
 }
 
+/* There is more to read than at the last look. */
+static bool
+slot_again(struct file_slot *s, const struct stat *st)
+{
+	s->size = st->st_size;
+	s->mtime = st->st_mtim;
+	s->caught_up = false;
+	if (s->reader)
+		line_again(s->reader);
+	return true;
+}
+
+/*
+ * Its path leads elsewhere, as after a rotation. Lines written before that are in the open file,
+ * and whoever has it open may write some more: it is given up when it has been quiet for a while.
+ */
+static bool
+slot_moved(struct file_driver *d, struct file_slot *s, struct mono now)
+{
+	struct stat st;
+
+	if (!s->reader) {
+		slot_alarm(d, s, LOST_UNSEEN);
+		slot_gone(d, s);
+		return false;
+	}
+	if (line_stat(s->reader, &st) && st.st_size > s->size) {
+		s->left_at = now;
+		return slot_again(s, &st);
+	}
+	if (!s->left_at.us)
+		s->left_at = now;
+	if (mono_since_ms(s->left_at, now) < FILE_GRACE_MS)
+		return false;
+	if (line_at(s->reader) < s->size)
+		slot_alarm(d, s, "was moved or removed and ends inside a line, which is not read");
+	slot_gone(d, s);
+	return false;
+}
+
 /*
  * A look at a followed file that had no more: is there something now, and is it still the same
  * file?
@@ -243,24 +327,21 @@ slot_grown(struct file_driver *d, struct file_slot *s, struct mono now)
 	struct stat st;
 
 	s->look_at = mono_add_ms(now, FILE_LOOK_MS);
-	if (stat(s->path, &st))
-		return false; /* taken away; all of it was read */
-	if (st.st_ino != s->ino || st.st_dev != s->dev) {
-		slot_gone(d, s);
-		return false;
-	}
+	if (stat(s->path, &st) || st.st_ino != s->ino || st.st_dev != s->dev)
+		return slot_moved(d, s, now);
+	s->left_at = (struct mono){0};
 	int64_t at = s->form != LINE_PLAIN ? s->size : s->reader ? line_at(s->reader) : s->at;
 	if (st.st_size < at) {
 		slot_shorter(d, s);
 		return false;
 	}
-	if (st.st_size == s->size)
+	if (st.st_size == s->size && st.st_mtim.tv_sec == s->mtime.tv_sec &&
+	    st.st_mtim.tv_nsec == s->mtime.tv_nsec)
 		return false;
-	s->size = st.st_size;
-	s->caught_up = false;
-	if (s->reader)
-		line_again(s->reader);
-	return true;
+	/* One that is not open is looked at when it is opened. */
+	if (s->reader && !slot_same(d, s, at, line_inside(s->reader)))
+		return false;
+	return slot_again(s, &st);
 }
 
 unsigned
