@@ -190,6 +190,7 @@ struct limits {				 /* names as in the pipeline file; each has a metric */
 	int64_t batch_delay_us;		 /* 250 ms */
 	int64_t batch_delay_behind_us;	 /* 30 s */
 	uint32_t events_per_process_max; /* 100,000 */
+	uint64_t process_bytes_max;	 /* 16 MB of memory; at most 48: it fits a frame */
 	int64_t time_ahead_max_us;	 /* 1 h */
 	int64_t align_us;		 /* 1 day */
 	uint32_t files_open_max;	 /* 64 */

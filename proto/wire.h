@@ -20,10 +20,11 @@
 enum {
 	WIRE_VERSION = 1,
 	FRAME_HEAD_BYTES = 32,
-	FRAME_BYTES_FLUSH = 256 * 1024,	    /* a sender flushes at this size */
-	FRAME_BYTES_MAX = 64 * 1024 * 1024, /* a receiver refuses more */
-	PARTITION_LABEL_MAX = 4200,	    /* a file's path and digest, the longest */
-	REASON_MAX = 200,		    /* bytes of a dead letter's reason */
+	FRAME_BYTES_FLUSH = 256 * 1024,	     /* a sender flushes at this size */
+	FRAME_BYTES_MAX = 64 * 1024 * 1024,  /* a receiver refuses more */
+	VALUES_BYTES_MAX = 56 * 1024 * 1024, /* texts of one process or row: they fit a frame */
+	PARTITION_LABEL_MAX = 4200,	     /* a file's path and digest, the longest */
+	REASON_MAX = 200,		     /* bytes of a dead letter's reason */
 	HASH_KEY_BYTES = 16,
 	DIGEST_BYTES = 16,
 };
@@ -227,6 +228,12 @@ struct state_row {
 
 void wire_state_write(struct buf *b, const struct state_row *s);
 bool wire_state_read(struct pack_reader *r, struct state_row *s);
+
+/*
+ * Texts of one process or row that together pass VALUES_BYTES_MAX become null from the last one on,
+ * but no key; returns how many did.
+ */
+unsigned wire_values_fit(struct value *v, uint32_t n);
 
 /* ---- DEAD ---- */
 struct dead {

@@ -4,6 +4,33 @@
 
 #include <string.h>
 
+/* ---- what fits a frame ---- */
+
+static size_t
+text_bytes(const struct value *v)
+{
+	return v->type == VALUE_TEXT || v->type == VALUE_JSON ? v->len : 0;
+}
+
+unsigned
+wire_values_fit(struct value *v, uint32_t n)
+{
+	size_t sum = 0;
+	unsigned nulled = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sum += text_bytes(&v[i]);
+	for (uint32_t i = n; sum > VALUES_BYTES_MAX && i-- > 0;) {
+		size_t bytes = text_bytes(&v[i]);
+		if (bytes <= KEY_BYTES_MAX)
+			continue;
+		sum -= bytes;
+		v[i] = value_null();
+		nulled++;
+	}
+	return nulled;
+}
+
 /* ---- DONE ---- */
 
 void

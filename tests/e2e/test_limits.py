@@ -94,6 +94,28 @@ def test_events_per_process(make_weir, connection, twin):
     assert connection.execute("select max(events) from analytical_schema.fact_loan").fetchone() == (5,)
 
 
+def test_process_bytes(make_weir, connection):
+    """A list that alone would be larger than a frame: dead letters, and the pipeline goes on."""
+    w = make_weir(loans.pipeline(folds="    pads:          { list: application.pad, size: 100 }\n"
+                                       "    pad:           { last: application.pad }\n",
+                                 columns="".join(f"      pad{n}: pad\n" for n in range(70))).replace(
+        "      registered_at:    timestamp\n", "      registered_at:    timestamp\n      pad: text\n", 1))
+    event = {"seq": 0, "activity": "A_SUBMITTED", "transition": "COMPLETE", "at": "2024-01-01T00:00:00Z"}
+    loans.write(w.data / "application.ndjson", [{"case_id": "big", **event, "pad": "x" * 1_048_000 + str(n)}
+                                                for n in range(70)] + [{"case_id": "small", **event}])
+    for stream in ("offer", "workitem"):
+        loans.write(w.data / f"{stream}.ndjson", [])
+    w.apply()
+    dead = w.run("--accept-dead", codes=(1,))["dead_letters"]
+    rows = dict(connection.execute("select case_id, events from analytical_schema.fact_loan").fetchall())
+    assert rows == {"big": 70 - dead, "small": 1} and 10 <= rows["big"] <= 16
+    assert connection.execute("select distinct reason from admin_schema.dead_letter").fetchall() == [
+        ("process_too_large: its process would pass process_bytes_max",)]
+    # 70 columns of 1 MB do not fit a frame: the last ones are null.
+    assert connection.execute("select length(pad0) > 1000000, pad69 from analytical_schema.fact_loan "
+                              "where case_id = 'big'").fetchone() == (True, None)
+
+
 def test_event_bytes(make_weir, connection):
     w = make_weir(loans.pipeline(limits={"event_bytes_max": "64KiB"}))
     good = {"case_id": "1", "seq": 0, "activity": "A_SUBMITTED", "transition": "COMPLETE", "at": "2024-01-01T00:00:00Z"}

@@ -217,6 +217,7 @@ world_up(void **state)
 	}
 	w->m.key_type = VALUE_TEXT;
 	w->m.limits.events_per_process_max = 100000;
+	w->m.limits.process_bytes_max = 16 << 20;
 	folds_set(w);
 	w->m.folds = w->folds;
 	w->m.folds_n = FOLDS;
@@ -681,7 +682,7 @@ test_a_hot_process_is_bounded(void **state)
 	}
 	process_encode(w->l, p, &before);
 	struct event more = plain(1, 4, 4), known = plain(1, 2, 2);
-	assert_int_equal(fold_plain(w, p, &more), FOLD_TOO_LARGE);
+	assert_int_equal(fold_plain(w, p, &more), FOLD_TOO_MANY);
 	assert_int_equal(fold_plain(w, p, &known), FOLD_DUPLICATE);
 	process_encode(w->l, p, &after);
 	assert_int_equal(before.len, after.len);
@@ -690,6 +691,46 @@ test_a_hot_process_is_bounded(void **state)
 	buf_free(&before);
 	buf_free(&after);
 	process_free(w->l, p);
+}
+
+/* However its events come, a process stays below its bytes, and an event beyond changes nothing. */
+static void
+test_a_large_process_is_bounded(void **state)
+{
+	struct world *w = *state;
+	static char text[6000];
+	struct buf before = {0}, after = {0};
+
+	w->m.limits.process_bytes_max = 64 * 1024;
+	for (unsigned source = 0; source < SOURCES; source++) {
+		struct process *p = process_new(w->l, "p1", 2);
+		unsigned applied = 0;
+		for (int i = 1; i <= 400; i++) {
+			struct event ev = plain(source, i, i);
+			memset(text, 'a' + i % 26, sizeof text);
+			ev.fields[F_T] = value_text(text, i % 3 ? 6000 / (unsigned)i : 9);
+			memcpy(ev.rec.rid, &i, sizeof i);
+			buf_clear(&before);
+			buf_clear(&after);
+			process_encode(w->l, p, &before);
+			enum fold_result got = fold_plain(w, p, &ev);
+			process_encode(w->l, p, &after);
+			assert_true(process_bytes(w->l, p) <= 64 * 1024);
+			assert_true(after.len <= 64 * 1024);
+			applied += got == FOLD_APPLIED;
+			if (got == FOLD_APPLIED)
+				continue;
+			assert_int_equal(got, FOLD_TOO_LARGE);
+			assert_int_equal(before.len, after.len);
+			assert_memory_equal(before.data, after.data, after.len);
+		}
+		assert_true(applied > 10 && applied < 400);
+		assert_int_equal(process_events(p), applied);
+		process_free(w->l, p);
+	}
+	w->m.limits.process_bytes_max = 16 << 20;
+	buf_free(&before);
+	buf_free(&after);
 }
 
 static void
@@ -924,6 +965,7 @@ main(void)
 	    cmocka_unit_test(test_equal_decimals_are_one),
 	    cmocka_unit_test(test_equal_events_that_are_two),
 	    cmocka_unit_test(test_a_hot_process_is_bounded),
+	    cmocka_unit_test(test_a_large_process_is_bounded),
 	    cmocka_unit_test(test_many_identities),
 	    cmocka_unit_test(test_completeness_and_missing),
 	    cmocka_unit_test(test_expiry_is_a_transition_of_the_clock),

@@ -234,8 +234,11 @@ fold_event(struct shard *s, struct item *it)
 	case FOLD_DUPLICATE:
 		s->batch.sources[it->rec.source].dropped++;
 		return;
-	case FOLD_TOO_LARGE:
+	case FOLD_TOO_MANY:
 		refuse(s, it, "process_too_large: its process has events_per_process_max events");
+		return;
+	case FOLD_TOO_LARGE:
+		refuse(s, it, "process_too_large: its process would pass process_bytes_max");
 		return;
 	}
 }

@@ -160,6 +160,22 @@ fold_keep(const struct fold_slot *s, struct process *p, const struct value *v)
 		memcpy(at, &v->integer, sizeof(int64_t));
 }
 
+size_t
+fold_growth(const struct fold_use *u, const struct process *p, const struct value *v)
+{
+	const struct fold_slot *s = u->slot;
+
+	if (s->op == FOLD_SET || s->op == FOLD_LIST)
+		return items_growth(u, p, v);
+	if (s->op > FOLD_MAX || !is_text(s->in) || v->len <= TEXT_INLINE)
+		return 0;
+	const uint8_t *at = (const uint8_t *)fold_at_of(s, p) + value_offset(s);
+	const struct text_slot *t = (const struct text_slot *)(const void *)at;
+	if (!t->cap)
+		return v->len + MALLOC_OVERHEAD;
+	return v->len > t->cap ? v->len - t->cap : 0;
+}
+
 struct value
 fold_kept(const struct fold_slot *s, const struct process *p)
 {

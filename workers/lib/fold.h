@@ -97,6 +97,7 @@ struct fold_use {
 	const struct fold_slot *slot;
 	const struct expr *where;
 	int field;
+	bool alone; /* the only use of its slot by this source */
 };
 
 struct process_scratch {
@@ -175,6 +176,9 @@ void fold_value(const struct process_layout *l, const struct fold_slot *s, const
 		struct expr_run_state *st, struct value *out);
 void fold_free(const struct fold_slot *s, struct process *p);
 
+/* By how much process.heap could grow, at most, when this value is folded. */
+size_t fold_growth(const struct fold_use *u, const struct process *p, const struct value *v);
+
 /* A value as the fold's input type takes it (an integer widens); false: it cannot. */
 bool fold_coerce(enum value_type in, const struct value *v, struct value *out);
 
@@ -190,6 +194,7 @@ void set_add(const struct process_layout *l, const struct fold_slot *s, struct p
 	     const struct value *v);
 void list_add(const struct process_layout *l, const struct fold_slot *s, struct process *p,
 	      const struct value *v, const struct fold_event *ev);
+size_t items_growth(const struct fold_use *u, const struct process *p, const struct value *v);
 void items_free(struct items *x);
 /* Appends an item as it was encoded; false when it breaks the order or the limit. */
 bool items_append(const struct process_layout *l, const struct fold_slot *s, struct process *p,
@@ -201,6 +206,7 @@ void items_json(const struct process_layout *l, const struct fold_slot *s, const
 bool identities_have(const struct identities *x, const uint8_t rid[static RID_BYTES]);
 /* *x may be NULL; adds to *heap what it allocates. The rid is not there yet. */
 void identities_add(struct identities **x, const uint8_t rid[static RID_BYTES], uint64_t *heap);
+size_t identities_growth(const struct identities *x);		     /* by one more, at most */
 uint32_t identities_count(const struct identities *x);		     /* NULL: 0 */
 void identities_sorted(const struct identities *x, struct buf *out); /* appended, 16 bytes each */
 void identities_free(struct identities *x);

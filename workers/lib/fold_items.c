@@ -89,6 +89,25 @@ items_free(struct items *x)
 	free(x);
 }
 
+size_t
+items_growth(const struct fold_use *u, const struct process *p, const struct value *v)
+{
+	struct items *const *slot = fold_at_of(u->slot, p);
+	const struct items *x = *slot;
+	size_t text = owns_text(v) ? v->len + MALLOC_OVERHEAD : 0;
+
+	if (!x)
+		return sizeof *x + ITEMS_MIN * sizeof *x->at + 2 * MALLOC_OVERHEAD + text;
+	if (x->n == u->slot->fold->size && u->alone) {
+		/* The one that leaves makes room. */
+		const struct value *gone = &x->at[u->slot->op == FOLD_SET ? x->n - 1 : 0].value;
+		size_t room = owns_text(gone) ? gone->len + MALLOC_OVERHEAD : 0;
+		return text > room ? text - room : 0;
+	}
+	bool full = x->n + (u->alone ? 1u : FIELDS_MAX) > x->cap;
+	return text + (full ? (x->cap ? x->cap : ITEMS_MIN) * sizeof *x->at : 0);
+}
+
 /* ---- set ---- */
 
 /* 1.50 and 1.5 are one element. */

@@ -76,6 +76,14 @@ identities_add(struct identities **x, const uint8_t rid[static RID_BYTES], uint6
 	(*x)->n++;
 }
 
+size_t
+identities_growth(const struct identities *x)
+{
+	if (!x)
+		return bytes_of(IDENTITIES_MIN) + MALLOC_OVERHEAD;
+	return (x->n + 1) * 4ull > x->cap * 3ull ? bytes_of(x->cap * 2) - bytes_of(x->cap) : 0;
+}
+
 uint32_t
 identities_count(const struct identities *x)
 {

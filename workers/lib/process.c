@@ -57,7 +57,10 @@ layout_uses(struct process_layout *l)
 			unsigned *n = &l->uses_n[in->source];
 			struct fold_use **u = &l->uses[in->source];
 			*u = mem_resize(*u, *n + 1, sizeof **u);
-			(*u)[(*n)++] = (struct fold_use){&l->slots[i], in->where, in->field};
+			bool alone = !*n || (*u)[*n - 1].slot != &l->slots[i];
+			if (!alone)
+				(*u)[*n - 1].alone = false;
+			(*u)[(*n)++] = (struct fold_use){&l->slots[i], in->where, in->field, alone};
 		}
 }
 
@@ -213,6 +216,36 @@ process_distinguish(const struct process *p, struct record *rec)
 	memcpy(rec->rid, rid, RID_BYTES);
 }
 
+/* What the event could add to the process' bytes; exact: with a look at each `where`. */
+static size_t
+event_growth(const struct process_layout *l, const struct process *p, const struct record *rec,
+	     struct expr_run_state *st, bool exact)
+{
+	size_t sum = rec->has_rid ? identities_growth(p->ids) : 0;
+
+	for (unsigned i = 0; i < l->uses_n[rec->source]; i++) {
+		const struct fold_use *u = &l->uses[rec->source][i];
+		struct value v = exact		? use_value(u, rec, st)
+				 : u->field < 0 ? value_boolean(true)
+						: rec->fields[u->field];
+		if (v.type != VALUE_NULL)
+			sum += fold_growth(u, p, &v);
+	}
+	if (exact)
+		expr_run_reset(st);
+	return sum;
+}
+
+static bool
+fits(const struct process_layout *l, const struct process *p, const struct record *rec,
+     struct expr_run_state *st)
+{
+	size_t bytes = process_bytes(l, p), max = l->m->limits.process_bytes_max;
+
+	return bytes + event_growth(l, p, rec, st, false) <= max ||
+	       bytes + event_growth(l, p, rec, st, true) <= max;
+}
+
 enum fold_result
 process_fold(const struct process_layout *l, struct process *p, const struct record *rec,
 	     process_rid_of rid_of, void *ctx, struct expr_run_state *st)
@@ -224,6 +257,8 @@ process_fold(const struct process_layout *l, struct process *p, const struct rec
 	if (rec->has_rid && identities_have(p->ids, rec->rid))
 		return FOLD_DUPLICATE;
 	if (p->events >= l->m->limits.events_per_process_max)
+		return FOLD_TOO_MANY;
+	if (!fits(l, p, rec, st))
 		return FOLD_TOO_LARGE;
 	if (rec->has_rid)
 		identities_add(&p->ids, rec->rid, &p->heap);
@@ -439,6 +474,7 @@ process_inputs(const struct process_layout *l, const struct process *p, struct e
 		l->scratch->json_at[i] = l->scratch->json.len;
 		inputs[i] = input_value(l, p, i, st);
 	}
+	st->nulled += wire_values_fit(inputs, l->m->inputs_n);
 	for (unsigned i = 0; i < l->m->inputs_n; i++)
 		json_tie(l, inputs, i);
 }

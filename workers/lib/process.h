@@ -34,15 +34,16 @@ const char *process_key(const struct process *p, size_t *len);
  */
 void process_distinguish(const struct process *p, struct record *rec);
 
-enum fold_result { FOLD_APPLIED, FOLD_DUPLICATE, FOLD_TOO_LARGE };
+enum fold_result { FOLD_APPLIED, FOLD_DUPLICATE, FOLD_TOO_MANY, FOLD_TOO_LARGE };
 
 /*
  * Folds one event. What first, last and list keep remembers where its event lies (partition,
  * offset; a queue event: its rid), and rid_of is asked only when a tie of (time, sequence) needs
  * the rid: of this record or of an earlier one, then *rec has nothing but partition and offset.
  * NULL: the place itself breaks ties. A queue event (rec->has_rid) is remembered by its identity:
- * FOLD_DUPLICATE when it was folded before. FOLD_TOO_LARGE: events_per_process_max is reached.
- * Both: nothing changed. `any` and `all` of an event itself: any is true when an event fulfils
+ * FOLD_DUPLICATE when it was folded before. FOLD_TOO_MANY: events_per_process_max is reached.
+ * FOLD_TOO_LARGE: process_bytes() could pass process_bytes_max. All but FOLD_APPLIED: nothing
+ * changed. `any` and `all` of an event itself: any is true when an event fulfils
  * `where`, all when every event does.
  */
 typedef void (*process_rid_of)(void *ctx, const struct record *rec, uint8_t out[static RID_BYTES]);
@@ -66,7 +67,7 @@ int64_t process_due_us(const struct process_layout *l, const struct process *p);
 bool process_forgettable(const struct process_layout *l, const struct process *p, int64_t clock_us);
 
 /* The values for expressions and PROC, in slot order; texts borrow from p and scratch until the
- * next call. */
+ * next call. Together they fit a frame (wire_values_fit). */
 void process_inputs(const struct process_layout *l, const struct process *p,
 		    struct expr_run_state *st, struct value *inputs);
 

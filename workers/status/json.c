@@ -210,6 +210,7 @@ limits_json(const struct view *v)
 	put(o, "batch_rows", number(l->batch_rows));
 	put(o, "batch_rows_behind", number(l->batch_rows_behind));
 	put(o, "events_per_process_max", number(l->events_per_process_max));
+	put(o, "process_bytes_max", number(l->process_bytes_max));
 	put(o, "files_open_max", number(l->files_open_max));
 	put(o, "dead_letter_limit", json_real(l->dead_letter_limit));
 	return o;

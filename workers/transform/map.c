@@ -164,6 +164,7 @@ member_row(struct map *x, unsigned table, const struct subject *s)
 	struct row row = {.values = values};
 
 	row_make(x, table, s, &row);
+	x->st.nulled += wire_values_fit(values, row.values_n);
 	buf_clear(&x->member_row);
 	wire_row_write(&x->member_row, &row);
 	members_put(x->members, x->member_row.data, x->member_row.len);
@@ -316,6 +317,7 @@ fact_row(struct map *x, unsigned table, const struct subject *s)
 
 	expr_run_reset(&x->st);
 	row_make(x, table, s, &row);
+	x->st.nulled += wire_values_fit(row.values, row.values_n);
 	wire_row_write(outbox_row(x->outbox, table), &row);
 	outbox_written(x->outbox, table);
 }
