@@ -110,3 +110,16 @@ def test_latest_survives_a_crash_before_the_first_rows(make_weir, kafka, databas
     wait_for("what came later", lambda: connection.execute(count).fetchone()[0] >= len(new), 60 * SLOW)
     w.stop(process)
     assert connection.execute(count).fetchone()[0] == len(new)
+
+
+def test_a_second_start_under_the_same_name(make_weir, twin_files):
+    """The default name is HOST:PIPELINE: a second start on one host takes over, and the first one notices by itself,
+    without an event that would make it commit."""
+    w = make_weir(loans.pipeline(sources=loans.FOLLOW))
+    w.apply()
+    first = w.up(log=w.directory / "first.log")
+    second = w.up(ready=False, log=w.directory / "second.log")
+    wait_for("the first one's end", lambda: first.poll() is not None, 30 * SLOW)
+    assert first.returncode == 75 and "taken" in (w.directory / "first.log").read_text()
+    w.wait_ready(second)
+    w.stop(second)

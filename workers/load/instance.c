@@ -19,8 +19,12 @@ static const char holder_sql[] =
     "SELECT instance, (extract(epoch FROM clock_timestamp() - heartbeat) * 1000)::bigint"
     " FROM admin_schema.instance WHERE pipeline = $1 AND build = $2";
 
-static const char beat_sql[] = "UPDATE admin_schema.instance SET heartbeat = clock_timestamp()"
-			       " WHERE pipeline = $1 AND build = $2 AND instance = $3";
+/* The name may be the same (a second start on one host), the epoch is not. */
+static const char beat_sql[] =
+    "UPDATE admin_schema.instance SET heartbeat = clock_timestamp()"
+    " WHERE pipeline = $1 AND build = $2 AND instance = $3 AND EXISTS (SELECT 1"
+    " FROM admin_schema.shard s WHERE s.pipeline = $1 AND s.build = $2 AND s.epoch = $4"
+    " AND NOT s.closed)";
 
 /* Long ago: whoever comes next need not wait. */
 static const char release_sql[] = "UPDATE admin_schema.instance SET heartbeat = to_timestamp(0)"
@@ -124,6 +128,7 @@ beat_send(struct load *l)
 	}
 	params_instance(l, &s);
 	param_text(&s, l->w->instance);
+	param_int8(&s, l->owner.epoch);
 	if (pg_send(l->beat, beat_sql, params_made(&s), s.n, false, &e))
 		l->beating = true;
 	else
