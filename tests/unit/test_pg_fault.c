@@ -28,8 +28,9 @@ test_every_class_has_its_answer(void **state)
 	    {"42P01", PG_STOP, EXIT_CONFIG},	   {"42501", PG_STOP, EXIT_PERMISSION},
 	    {"28P01", PG_STOP, EXIT_PERMISSION},   {"3D000", PG_STOP, EXIT_CONFIG},
 	    {"3F000", PG_STOP, EXIT_CONFIG},	   {"0A000", PG_STOP, EXIT_CONFIG},
-	    {"25006", PG_STOP, EXIT_CONFIG},	   {"XX000", PG_STOP, EXIT_CONFIG},
-	    {"55P02", PG_STOP, EXIT_CONFIG},	   {"\0\0\0\0", PG_STOP, EXIT_CONFIG},
+	    {"25006", PG_RETRY, EXIT_UNAVAILABLE}, {"25001", PG_STOP, EXIT_CONFIG},
+	    {"XX000", PG_STOP, EXIT_CONFIG},	   {"55P02", PG_STOP, EXIT_CONFIG},
+	    {"\0\0\0\0", PG_STOP, EXIT_CONFIG},
 	};
 
 	(void)state;

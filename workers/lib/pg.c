@@ -58,7 +58,8 @@ pg_fail_result(struct pg *p, const PGresult *r, struct err *e)
 	if (PQstatus(p->conn) == CONNECTION_BAD && state[0] == '\0')
 		return pg_fail_lost(p, PQerrorMessage(p->conn), e);
 	pg_sqlstate_set(p, state[0] ? state : "XX000");
-	if (PQstatus(p->conn) == CONNECTION_BAD)
+	/* A server that became a standby stays one for this connection. */
+	if (PQstatus(p->conn) == CONNECTION_BAD || strcmp(p->sqlstate, SQLSTATE_READ_ONLY) == 0)
 		p->lost = true;
 	int code = pg_exit_code(p->sqlstate);
 	if (pg_fault(p->sqlstate) != PG_BAD_ROW)

@@ -81,6 +81,8 @@ bool pg_wants_write(const struct pg *p); /* poll for POLLOUT too */
 /* SQLSTATE of the last failure ("" when none, "08000" for a lost connection). */
 const char *pg_sqlstate(const struct pg *p);
 
+#define SQLSTATE_READ_ONLY "25006" /* a standby */
+
 /* What to do about a failure, by SQLSTATE class (DESIGN 4). */
 enum pg_fault { PG_BAD_ROW, PG_RETRY, PG_STOP };
 enum pg_fault pg_fault(const char sqlstate[static SQLSTATE_BYTES + 1]);

@@ -43,6 +43,9 @@ pg_fault(const char sqlstate[static SQLSTATE_BYTES + 1])
 	 */
 	if (memcmp(sqlstate, "55P02", SQLSTATE_BYTES) == 0)
 		return PG_STOP;
+	/* A standby: after a failover the name leads to the new primary soon. */
+	if (memcmp(sqlstate, SQLSTATE_READ_ONLY, SQLSTATE_BYTES) == 0)
+		return PG_RETRY;
 	for (size_t i = 0; i < sizeof(retry) / sizeof(retry[0]); i++)
 		if (memcmp(sqlstate, retry[i], 2) == 0)
 			return PG_RETRY;
