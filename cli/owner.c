@@ -56,19 +56,25 @@ dsn_resolve(const struct model *m, struct buf *out, struct err *e)
 }
 
 static bool
-version_check(struct pg *pg, struct err *e)
+server_check(struct pg *pg, struct err *e)
 {
 	struct pg_result *r;
 
 	if (!pg_exec(pg,
 		     "SELECT current_setting('server_version_num')::int, "
-		     "current_setting('server_version')",
+		     "current_setting('server_version'), current_setting('server_encoding')",
 		     &r, e))
 		return false;
 	bool good =
 	    pg_int(r, 0, 0) >= OWNER_VERSION_MIN ||
 	    err_set(e, EXIT_CONFIG, "the warehouse is PostgreSQL %s; Weir needs 15 or later",
 		    pg_text(r, 0, 1));
+	/* Another encoding has no place for most characters, or does not check any. */
+	if (good && strcmp(pg_text(r, 0, 2), "UTF8") != 0)
+		good = err_set(e, EXIT_CONFIG,
+			       "the warehouse's database has the encoding %s; Weir needs UTF8 "
+			       "(CREATE DATABASE ... TEMPLATE template0 ENCODING 'UTF8')",
+			       pg_text(r, 0, 2));
 	pg_result_free(r);
 	return good;
 }
@@ -88,7 +94,7 @@ owner_connect(const struct cli *c, const struct model *m, struct pg **out, int *
 	*out = NULL;
 	bool good = dsn_resolve(m, &dsn, &e) &&
 		    pg_connect(buf_cstr(&dsn), "weir", settings, OWNER_CONNECT_MS, out, &e) &&
-		    version_check(*out, &e);
+		    server_check(*out, &e);
 	buf_free(&dsn);
 	if (good)
 		return true;

@@ -58,6 +58,18 @@ def test_plan_changes_nothing_and_apply_twice_changes_nothing(make_weir, connect
     assert w.json("apply", w.file)["outcome"] == "nothing"
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_of_another_encoding_is_refused(make_weir, postgres, encoding):
+    name = f"encoding_{encoding.lower()}"
+    postgres.sql(f"CREATE DATABASE {name} OWNER {postgres.OWNER} TEMPLATE template0 ENCODING '{encoding}'")
+    w = make_weir(LOANS, dsn=postgres.dsn(name))
+    for verb in ("plan", "apply"):
+        done = w.command(verb, w.file, codes=(78,))
+        assert f"has the encoding {encoding}; Weir needs UTF8" in done.stderr
+    assert postgres.sql("select to_regnamespace('admin_schema') is null", name) == "t\n"
+    assert not (w.directory / "logins").exists()
+
+
 def test_plan_shows_the_sql_that_apply_runs(make_weir, connection):
     """What --sql prints, run by hand, leaves only logins and what hangs on them."""
     w = make_weir(LOANS)
