@@ -26,6 +26,7 @@ page_add(const struct model *m, const struct metric_page *page, struct result *r
 	}
 	for (unsigned i = 0; i < m->tables_n; i++)
 		r->rows[i] += get(&page->table[i][METRIC_TABLE_ROWS]);
+	r->dead += metric_get(page, METRIC_ROW_LETTERS);
 	r->processes += metric_get(page, METRIC_PROCESSES_OPENED);
 }
 

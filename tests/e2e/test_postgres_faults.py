@@ -117,6 +117,21 @@ def test_a_row_the_warehouse_refuses(make_weir, connection, twin):
     assert dead == [("load",)]
 
 
+def test_a_row_of_a_process_the_warehouse_refuses(make_weir, connection, twin):
+    """A process' row is of no source; its dead letter counts all the same, once however often it is refused."""
+    w = make_weir(loans.pipeline(sources=loans.FOLLOW, limits={"batch_delay": "50ms"}))
+    w.apply()
+    case = twin["application"][0]["case_id"]
+    connection.execute(f"alter table analytical_schema.fact_loan add constraint no_case check (case_id <> '{case}')")
+    for stream, events in twin.items():
+        loans.write(w.data / f"{stream}.ndjson", events)
+    result = w.run(codes=(1,))
+    assert result["dead_letters"] == 1 and result["exit"] == 1
+    assert connection.execute("select stage, source from admin_schema.dead_letter").fetchall() == [("load", None)]
+    assert connection.execute("select count(*) from analytical_schema.fact_loan").fetchone()[0] == \
+        len({e["case_id"] for events in twin.values() for e in events}) - 1
+
+
 def test_a_dropped_column_stops_the_shard(make_weir, connection, twin):
     """What no retry can mend stops with the statement, exit 78, instead of ten thousand dead letters."""
     w = make_weir(loans.pipeline(sources=loans.FOLLOW))

@@ -64,7 +64,7 @@ bisect_note(struct commit *c, unsigned table, const struct copy_field *fields, c
 	int n = snprintf(reason, sizeof(reason), "%s: %s", t->name.s, why);
 	d.reason_len = n < REASON_MAX ? (size_t)n : REASON_MAX;
 	letter_rid(c, t->name.s, &c->l->layouts[table], fields, d.rid);
-	batch_dead(&c->l->batches.setup, &d, &c->dead);
+	batch_dead(&c->l->batches.setup, &d, t->grain >= 0 ? &c->dead : &c->dead_rows);
 	if (t->grain >= 0)
 		c->source_dead[t->grain]++;
 }

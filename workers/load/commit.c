@@ -152,8 +152,12 @@ head_run(struct commit *c, bool careful, bool *held)
 static bool
 tail_run(struct commit *c)
 {
-	return merge_sink(c, SINK_STATE + c->slot, &c->b->state) &&
-	       merge_sink(c, SINK_DEAD, &c->b->dead) && merge_sink(c, SINK_DEAD, &c->dead);
+	if (!merge_sink(c, SINK_STATE + c->slot, &c->b->state) ||
+	    !merge_sink(c, SINK_DEAD, &c->b->dead) || !merge_sink(c, SINK_DEAD, &c->dead))
+		return false;
+	/* A row that was refused before is the same letter: only new ones count. */
+	c->row_letters = 0;
+	return merge_sink(c, SINK_DEAD, &c->dead_rows);
 }
 
 static void
@@ -216,6 +220,9 @@ counts_reset(struct commit *c)
 	memset(c->source_dead, 0, sizeof(c->source_dead));
 	buf_clear(&c->dead.bytes);
 	c->dead.n = 0;
+	buf_clear(&c->dead_rows.bytes);
+	c->dead_rows.n = 0;
+	c->row_letters = 0;
 	c->stale = 0;
 	c->dangling = false;
 }
@@ -231,7 +238,8 @@ metrics_count(const struct commit *c, struct mono began)
 	metric_set(p, METRIC_LAST_COMMIT_SECONDS, (uint64_t)wall_now_us());
 	metric_set(p, METRIC_BATCH_BYTES, c->b->bytes);
 	metric_add(p, METRIC_STALE_ROWS, c->stale);
-	metric_add(p, METRIC_ROWS_BISECTED, c->dead.n);
+	metric_add(p, METRIC_ROWS_BISECTED, c->dead.n + c->dead_rows.n);
+	metric_add(p, METRIC_ROW_LETTERS, c->row_letters);
 	for (unsigned t = 0; t < m->tables_n; t++)
 		metric_table_add(p, t, METRIC_TABLE_ROWS, c->written[t]);
 	for (unsigned i = 0; i < m->sources_n; i++) {
@@ -267,5 +275,6 @@ commit_batch(struct load *l, const struct batch *b, struct err *e)
 		metrics_count(&c, began);
 	}
 	buf_free(&c.dead.bytes);
+	buf_free(&c.dead_rows.bytes);
 	return o == COMMIT_BAD ? COMMIT_STOP : o;
 }

@@ -38,19 +38,18 @@ dead_within_limit(const struct load *l, const struct commit *c, struct err *e)
 {
 	const struct model *m = l->w->model;
 	int64_t second = mono_now().us / 1000000;
-	uint64_t events = 0;
+	uint64_t events = 0, letters = c->b->dead.n + c->dead.n + c->dead_rows.n;
 
 	if (l->w->accept_dead)
 		return true;
 	for (unsigned i = 0; i < m->sources_n; i++)
 		events += events_of(c->b, i);
-	if (too_many(l, c->b->dead.n + c->dead.n, events))
+	if (too_many(l, letters, events))
 		return err_set(e, EXIT_DATA,
 			       "%llu of %llu events of one batch are dead letters, more than "
 			       "dead_letter_limit "
 			       "allows; see `weir dead list`, go on with --accept-dead",
-			       (unsigned long long)c->b->dead.n + c->dead.n,
-			       (unsigned long long)events);
+			       (unsigned long long)letters, (unsigned long long)events);
 	for (unsigned i = 0; i < m->sources_n; i++) {
 		uint64_t dead = c->b->source_dead[i] + c->source_dead[i];
 		events = events_of(c->b, i);

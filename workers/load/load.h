@@ -160,7 +160,9 @@ struct commit {
 	uint64_t written[TABLES_MAX], stale;
 	bool dangling; /* some row refers to a member that is not there */
 	uint64_t source_dead[SOURCES_MAX];
-	struct rows dead; /* letters of rows that were refused here */
+	/* Letters of rows that were refused here: of events, and of no single source. */
+	struct rows dead, dead_rows;
+	uint64_t row_letters; /* of the latter, those that were not there before */
 	struct err *e;
 };
 

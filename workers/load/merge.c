@@ -25,6 +25,8 @@ written_note(struct commit *c, unsigned sink, uint64_t n)
 {
 	if (sink < TABLES_MAX)
 		c->written[sink] += n;
+	else if (sink == SINK_DEAD)
+		c->row_letters += n;
 }
 
 /* A result of (surrogate, natural key) for each member whose surrogate another natural key has. */
