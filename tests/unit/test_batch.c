@@ -110,6 +110,26 @@ test_a_good_batch(void **state)
 	batches_unmake(b);
 }
 
+/* One batch far over the limit does not take its memory for ever. */
+static void
+test_large_buffers_are_given_back(void **state)
+{
+	struct batches *b = batches_make();
+
+	(void)state;
+	model.limits.batch_bytes_max = 1000;
+	for (int64_t n = 1; n <= 2 * BATCHES_MAX; n++) {
+		uint32_t rows = n <= BATCHES_MAX ? 500 : 5;
+		assert_true(begun(b, 7, n) && rowed(b, 0, rows, rows) && ended(b, n, rows, 0));
+		batches_drop(b);
+		for (unsigned i = 0; i < BATCHES_MAX; i++)
+			assert_true(b->ring[i].rows[0].bytes.cap <= 2000);
+	}
+	assert_true(b->ring[0].rows[0].bytes.cap > 0);
+	model.limits.batch_bytes_max = 0;
+	batches_unmake(b);
+}
+
 /* Lanes write members in one order, or they wait for each other. */
 static void
 test_members_are_sorted(void **state)
@@ -283,10 +303,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_a_good_batch), cmocka_unit_test(test_members_are_sorted),
-	    cmocka_unit_test(test_breaches),	 cmocka_unit_test(test_no_more_than_the_bound),
-	    cmocka_unit_test(test_sets_of_keys), cmocka_unit_test(test_bounds_of_lanes),
-	    cmocka_unit_test(test_positions),	 cmocka_unit_test(test_committed_is_the_minimum),
+	    cmocka_unit_test(test_a_good_batch),
+	    cmocka_unit_test(test_large_buffers_are_given_back),
+	    cmocka_unit_test(test_members_are_sorted),
+	    cmocka_unit_test(test_breaches),
+	    cmocka_unit_test(test_no_more_than_the_bound),
+	    cmocka_unit_test(test_sets_of_keys),
+	    cmocka_unit_test(test_bounds_of_lanes),
+	    cmocka_unit_test(test_positions),
+	    cmocka_unit_test(test_committed_is_the_minimum),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -673,6 +673,46 @@ test_a_full_batch_waits_for_a_commit(void **state)
 	assert_string_equal(last_batch(w)->proc_keys, "p18:open:1 p19:open:1 ");
 }
 
+/* Its output is bounded by what its processes are, not only by an average of earlier ones. */
+static void
+test_large_processes_fill_a_batch(void **state)
+{
+	struct world *w = *state;
+	struct data d = {0};
+	static char word[40001];
+	char key[8];
+
+	w->m->limits.batch_bytes_max = 100000;
+	shard_down(w);
+	shard_up(w, true);
+	memset(word, 'x', sizeof word - 1);
+	for (int64_t i = 0; i < 6; i++) {
+		snprintf(key, sizeof key, "p%d", (int)i);
+		data_event(&d, 2, i, key, 1, word);
+		data_cover(&d, 2, i, i + 1, 1, BEHIND);
+		data_give(w, &d);
+	}
+	settle(w);
+	/* One frame, with small events of large processes. */
+	unsigned before = w->batches_n;
+	for (int64_t i = 0; i < 60; i++) {
+		snprintf(key, sizeof key, "p%d", (int)(i % 6));
+		data_event(&d, 1, i, key, 0, "x");
+	}
+	data_cover(&d, 1, 0, 60, 0, BEHIND);
+	data_give(w, &d);
+	settle(w);
+	close_now(w);
+	settle(w);
+	uint64_t events = 0;
+	for (unsigned i = 0; i < w->batches_n; i++) {
+		assert_true(w->batches[i].proc <= 3);
+		events += w->batches[i].end.sources[0].events;
+	}
+	assert_int_equal(events, 66);
+	assert_true(w->batches_n >= before + 10);
+}
+
 static void
 test_positions_alone_close_after_a_while(void **state)
 {
@@ -1105,6 +1145,7 @@ main(void)
 	    T(test_what_was_applied_is_dropped),
 	    T(test_two_batches_at_most),
 	    T(test_a_full_batch_waits_for_a_commit),
+	    T(test_large_processes_fill_a_batch),
 	    T(test_positions_alone_close_after_a_while),
 	    T(test_behind_collects_for_longer),
 	    T(test_breaches_end_the_generation),

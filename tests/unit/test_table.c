@@ -221,6 +221,10 @@ test_when_a_batch_closes(void **state)
 	assert_false(batch_full(&b, &r, true));
 	b.row_bytes = 900;
 	assert_true(batch_full(&b, &r, true));
+	b.row_bytes = 1;
+	assert_false(batch_full(&b, &r, true));
+	b.held_bytes = limits.batch_bytes_max;
+	assert_true(batch_full(&b, &r, true));
 	batch_next(&b);
 	assert_int_equal(b.n, 3);
 	assert_false(b.open);

@@ -56,6 +56,7 @@ chunk_decode(struct shard *s, uint32_t n, struct err *e)
 		it->rec.fields = s->chunk->fields[i];
 		if (!wire_record_read(&s->reader, &it->rec))
 			return err_set(e, EXIT_BUG, "DATA: %s", s->reader.why);
+		it->end = s->reader.at;
 		if (!record_place(s, &it->rec, &it->place, &it->drop, e))
 			return false;
 	}
@@ -219,13 +220,17 @@ fold_event(struct shard *s, struct item *it)
 		refuse(s, it, "late: its process was closed and forgotten");
 		return;
 	}
-	struct process *p = entries_at(&s->entries, at)->process;
-	size_t before = process_bytes(s->layout, p);
+	const struct entry *e = entries_at(&s->entries, at);
+	struct process *p = e->process;
+	size_t before = process_bytes(s->layout, p), after;
 	if (it->rec.distinct)
 		process_distinguish(p, &it->rec);
 	switch (process_fold(s->layout, p, &it->rec, rid_of, s, &s->expr)) {
 	case FOLD_APPLIED:
-		s->cache_bytes += process_bytes(s->layout, p) - before;
+		after = process_bytes(s->layout, p);
+		s->cache_bytes += after - before;
+		if (e->batch == s->batch.n && after > before)
+			s->batch.held_bytes += after - before;
 		cache_touch(s, at, CHANGE_EVENT);
 		s->batch.sources[it->rec.source].events++;
 		if (s->evt[it->rec.source])
@@ -316,7 +321,8 @@ chunk_apply(struct shard *s, struct queued *q, struct err *e)
 	if (!q->counted)
 		batch_input(&s->batch, q->frame.from_index, q->frame.head.bytes);
 	q->counted = true;
-	for (uint32_t i = 0; i < n; i++) {
+	/* Small events of large processes: the batch may be full within the chunk. */
+	for (uint32_t i = 0; i < n && s->batch.held_bytes < s->rules.bytes_max; i++) {
 		struct item *it = &s->chunk->items[i];
 		/* Positions are kept in the middle of a frame too: they need the order. */
 		if (it->rec.offset <= it->place->highest) {
@@ -326,9 +332,9 @@ chunk_apply(struct shard *s, struct queued *q, struct err *e)
 			return APPLY_BROKEN;
 		}
 		item_apply(s, it);
+		q->left--;
+		q->at = it->end;
 	}
-	q->left -= n;
-	q->at = s->reader.at;
 	return APPLY_DONE;
 }
 
@@ -338,6 +344,7 @@ apply_data(struct shard *s, struct queued *q, struct err *e)
 	pack_reader_start(&s->reader, q->frame.body, q->frame.head.bytes);
 	s->reader.at = q->at;
 	while (q->left) {
+		s->reader.at = q->at;
 		enum apply_result got = chunk_apply(s, q, e);
 		if (got != APPLY_DONE)
 			return got;

@@ -67,6 +67,7 @@ batch_next(struct batch *b)
 	b->moved = false;
 	b->changed_n = 0;
 	b->input_bytes = 0;
+	b->held_bytes = 0;
 	memset(b->input_of, 0, sizeof b->input_of);
 	pile_clear(&b->evt);
 	pile_clear(&b->dead);
@@ -77,9 +78,13 @@ bool
 batch_full(const struct batch *b, const struct batch_rules *r, bool behind)
 {
 	uint64_t row = b->row_bytes ? b->row_bytes : BATCH_ROW_BYTES;
+	uint64_t rows = b->changed_n * row;
 
+	/* Few large processes are not seen in an average. */
+	if (rows < b->held_bytes)
+		rows = b->held_bytes;
 	return b->changed_n >= (behind ? r->rows_behind : r->rows) ||
-	       b->evt.bytes + b->dead.bytes + b->changed_n * row >= r->bytes_max ||
+	       b->evt.bytes + b->dead.bytes + rows >= r->bytes_max ||
 	       b->input_bytes >= r->input_max;
 }
 

@@ -36,6 +36,7 @@ struct batch {
 	uint64_t input_of[INGESTS_MAX];
 	uint64_t input_bytes; /* the largest of these */
 	uint64_t row_bytes;   /* average of PROC and STATE per process so far */
+	uint64_t held_bytes;  /* what its processes have beside their fixed slots */
 	struct end_source sources[SOURCES_MAX];
 };
 

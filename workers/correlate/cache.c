@@ -60,6 +60,7 @@ cache_touch(struct shard *s, uint32_t entry, unsigned change)
 		e->batch = s->batch.n;
 		e->change = 0;
 		batch_changed(&s->batch, entry);
+		s->batch.held_bytes += process_bytes_beside(e->process);
 	}
 	e->change = (uint8_t)(e->change | change);
 	e->touched = true;

@@ -40,6 +40,7 @@ struct item {
 	struct place *place;
 	uint32_t entry; /* ENTRY_NONE: new, or not of a process */
 	bool drop;	/* below its range's position */
+	size_t end;	/* where its record ends in the frame */
 };
 
 struct chunk {

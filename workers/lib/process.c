@@ -145,6 +145,12 @@ process_bytes(const struct process_layout *l, const struct process *p)
 	return l->bytes + p->key_len + p->heap + MALLOC_OVERHEAD;
 }
 
+size_t
+process_bytes_beside(const struct process *p)
+{
+	return p->key_len + p->heap;
+}
+
 const char *
 process_key(const struct process *p, size_t *len)
 {

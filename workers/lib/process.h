@@ -26,6 +26,7 @@ void process_layout_free(struct process_layout *l);
 struct process *process_new(const struct process_layout *l, const char *key, size_t key_len);
 void process_free(const struct process_layout *l, struct process *p); /* NULL is fine */
 size_t process_bytes(const struct process_layout *l, const struct process *p);
+size_t process_bytes_beside(const struct process *p); /* of these, beside its fixed slots */
 const char *process_key(const struct process *p, size_t *len);
 
 /*

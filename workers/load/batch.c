@@ -296,23 +296,25 @@ batches_ready_count(const struct batches *b)
 	return b->count - !b->ring[(b->first + b->count - 1) % BATCHES_MAX].complete;
 }
 
+/* Keeps the buffer, the next batch is about as large; but not of one far over the limit. */
 static void
-rows_clear(struct rows *r)
+rows_clear(struct rows *r, uint64_t bytes_max)
 {
+	if (r->bytes.cap / 2 > bytes_max)
+		buf_free(&r->bytes);
 	buf_clear(&r->bytes);
 	r->n = 0;
 }
 
-/* Keeps the buffers: the next batch is about as large. */
 static void
-batch_clear(struct batch *x)
+batch_clear(struct batch *x, uint64_t bytes_max)
 {
 	for (unsigned t = 0; t < TABLES_MAX; t++) {
-		rows_clear(&x->rows[t]);
+		rows_clear(&x->rows[t], bytes_max);
 		keyset_clear(&x->refs[t]);
 	}
-	rows_clear(&x->state);
-	rows_clear(&x->dead);
+	rows_clear(&x->state, bytes_max);
+	rows_clear(&x->dead, bytes_max);
 	memset(x->source_dead, 0, sizeof(x->source_dead));
 	end_free(&x->end);
 	memset(&x->end, 0, sizeof(x->end));
@@ -324,7 +326,7 @@ void
 batches_drop(struct batches *b)
 {
 	check(b->count > 0);
-	batch_clear(&b->ring[b->first]);
+	batch_clear(&b->ring[b->first], b->setup.m->limits.batch_bytes_max);
 	b->first = (b->first + 1) % BATCHES_MAX;
 	b->count--;
 }
