@@ -108,7 +108,8 @@ struct own {
 	uint8_t hash_key[HASH_KEY_BYTES];
 	uint32_t shard; /* = lane */
 	int64_t epoch;
-	struct partition *partitions; /* all of the pipeline; labels borrowed from the frame */
+	/* All of the pipeline that are not done; labels borrowed from the frame. */
+	struct partition *partitions;
 	uint32_t partitions_n;
 	struct own_range *ranges;
 	uint32_t ranges_n;

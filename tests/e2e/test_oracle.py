@@ -57,6 +57,29 @@ def test_files(streams, lanes, make_weir, database, connection):
     Snapshot(database).assert_equal(snapshot, "a second run")
 
 
+def test_very_many_files(make_weir, connection, database, twin):
+    """More than one PART carries: take-over leaves what is done out, and each ingest asks for what it finds."""
+    w = make_weir(loans.pipeline(lanes=2, ingests=2))
+    for stream, events in twin.items():
+        n = 1200 if stream == "workitem" else 1
+        for i in range(n):
+            loans.write(w.data / f"{stream}{i:04}.ndjson", events[i::n])
+    files = len(list(w.data.iterdir()))
+    w.apply()
+    check_result(w.run(), twin)
+    loans.check_fact_loan(connection, twin)
+    done = "select count(*), count(done_at) from admin_schema.partition"
+    assert connection.execute(done).fetchone() == (files, files)
+    snapshot = Snapshot(database)
+    grown = w.data / "workitem0001.ndjson"
+    grown.write_bytes(grown.read_bytes() * 2)  # what was read to its end is not read again
+    again = w.run()
+    assert sum(again["events"].values()) == 0 and sum(again["rows"].values()) == 0
+    assert "workitem0001.ndjson was read to its end" in w.log_tail(200)
+    Snapshot(database).assert_equal(snapshot, "a second run")
+    assert connection.execute(done).fetchone() == (files, files)
+
+
 def test_published_counts(streams, make_weir, connection):
     name, events, files = streams
     w = make_weir(loans.counting())

@@ -850,6 +850,32 @@ test_what_is_wrong_is_said(void **state)
 	assert_int_equal(number("SELECT count(*) FROM admin_schema.dead_letter"), 0);
 }
 
+/* OWN without the done one of the four; that one in a PART of its own. */
+static void
+frames_are(const struct owner *o)
+{
+	struct pack_reader r = {0};
+	struct buf b = {0};
+	struct own own;
+	struct partition p;
+	uint32_t id = 0;
+
+	owner_own_write(o, 0, &b);
+	pack_reader_start(&r, b.data, b.len);
+	assert_true(wire_own_read(&r, &own) && pack_reader_end(&r));
+	assert_int_equal(own.partitions_n, 3);
+	own_free(&own);
+	buf_clear(&b);
+	assert_int_equal(owner_done_write(o, &id, &b), 1);
+	assert_int_equal(owner_done_write(o, &id, &b), 0);
+	pack_reader_start(&r, b.data, b.len);
+	assert_true(wire_partition_read(&r, &p) && pack_reader_end(&r));
+	assert_int_equal(p.id, 4);
+	assert_true(p.done);
+	pack_reader_free(&r);
+	buf_free(&b);
+}
+
 static void
 test_positions_come_back(void **state)
 {
@@ -882,6 +908,7 @@ test_positions_come_back(void **state)
 	assert_int_equal(next->owner.ranges[0].positions[0].next, 10);
 	assert_int_equal(next->owner.ranges[0].positions[1].next, 99);
 	assert_true(owner_known(&next->owner, 4)->done);
+	frames_are(&next->owner);
 	assert_string_equal(owner_known(&next->owner, 2)->label, "f2");
 	assert_int_equal(owner_known(&next->owner, 3)->kind, PARTITION_TRANSIENT);
 }

@@ -384,6 +384,32 @@ test_start_is_the_minimum_over_all_ranges(void **state)
 	assert_int_equal(part_committed_min(&w->parts, a), 40);
 }
 
+/* OWN leaves out what is done: there may be any number of such files. */
+static void
+test_an_id_may_come_with_done(void **state)
+{
+	struct world *w = *state;
+	struct partition p = {.id = 9,
+			      .label = "a",
+			      .label_len = 1,
+			      .done = true,
+			      .next = 40,
+			      .bytes = 90};
+	struct err e;
+
+	own_all(w);
+	struct ingest_partition *a = found(w, 0, 0, "a"), *named_one;
+	assert_int_equal(a->state, PART_WANTED);
+	a->state = PART_ASKED;
+	assert_true(parts_named(&w->parts, &p, &named_one, &e));
+	assert_ptr_equal(named_one, a);
+	assert_int_equal(a->state, PART_DONE);
+	assert_true(a->was_known);
+	assert_int_equal(a->done_next, 40);
+	assert_int_equal(a->done_bytes, 90);
+	assert_int_equal(w->parts.reading_n, 0);
+}
+
 static void
 test_own_is_checked(void **state)
 {
@@ -588,6 +614,7 @@ main(void)
 	    T(test_credit_is_paid_back_by_commits),
 	    T(test_commit_beyond_what_was_sent_is_a_breach),
 	    T(test_start_is_the_minimum_over_all_ranges),
+	    T(test_an_id_may_come_with_done),
 	    T(test_own_is_checked),
 	    T(test_partitions_are_divided),
 	    T(test_many_partitions),

@@ -20,6 +20,7 @@
 #include "workers/correlate/shard.h"
 
 enum { DAY = 86400, KEYS_MAX = 400, PARTITIONS = 3, FRAMES_MAX = 256, GROUPS = 16, FIELDS = 3 };
+enum { DONE_PARTITION = 12 };
 
 #define SECOND_US INT64_C(1000000)
 #define START_US  (INT64_C(1300000000) * SECOND_US)
@@ -80,6 +81,7 @@ struct world {
 	struct metric_page page;
 	struct shard *s;
 	struct mono now;
+	enum role from; /* of the next frame */
 	int64_t wall_us;
 	struct seen batches[FRAMES_MAX];
 	unsigned batches_n;   /* begun */
@@ -232,7 +234,8 @@ static bool
 give(struct world *w, enum frame_type type, uint16_t flags, uint32_t count, struct buf *body,
      struct err *e)
 {
-	struct frame f = {.head = {.type = (uint8_t)type, .flags = flags, .count = count}};
+	struct frame f = {.head = {.type = (uint8_t)type, .flags = flags, .count = count},
+			  .from = w->from};
 
 	f.head.bytes = (uint32_t)body->len;
 	/* Exactly as long as it is, so that reading on is seen. */
@@ -242,6 +245,25 @@ give(struct world *w, enum frame_type type, uint16_t flags, uint32_t count, stru
 	bool ok = shard_frame(w->s, &f, w->now, w->wall_us, e);
 	free(bytes);
 	buf_free(body);
+	return ok;
+}
+
+/* What is done, load tells ahead of OWN. */
+static bool
+give_done(struct world *w, struct err *e)
+{
+	struct partition p = {.id = DONE_PARTITION,
+			      .source = 0,
+			      .done = true,
+			      .next = 7,
+			      .label = "/nowhere/a0#x",
+			      .label_len = 13};
+	struct buf b = {0};
+
+	wire_partition_write(&b, &p);
+	w->from = ROLE_LOAD;
+	bool ok = give(w, FRAME_PART, 0, 1, &b, e);
+	w->from = ROLE_INGEST;
 	return ok;
 }
 
@@ -497,8 +519,11 @@ shard_up(struct world *w, bool state_empty)
 				    .bounded = w->bounded,
 				    .page = &w->page,
 				    .host = {w, host_send, host_forward, host_idle, host_ask}};
+	struct err e;
 
 	w->s = shard_new(&setup);
+	if (!give_done(w, &e))
+		fail_msg("%s", e.text);
 	give_own(w, state_empty);
 }
 
@@ -556,6 +581,25 @@ close_now(struct world *w)
 }
 
 #define last_batch(w) (&(w)->batches[(w)->batches_n - 1])
+
+/* ---- what is done ---- */
+
+static void
+test_done_partitions_come_ahead_of_own(void **state)
+{
+	struct world *w = *state;
+	struct data d = {0};
+	struct err e = {0};
+
+	assert_false(w->forwarded & UINT64_C(1) << FRAME_PART);
+	assert_int_equal(shard_queued(w->s), 0);
+	data_event(&d, DONE_PARTITION, 0, "p1", 1, "hello");
+	data_give(w, &d);
+	close_now(w);
+	assert_int_equal(w->batches_n, 1);
+	assert_false(give_done(w, &e));
+	assert_non_null(strstr(e.text, "after OWN"));
+}
 
 /* ---- a batch ---- */
 
@@ -1141,6 +1185,7 @@ main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, world_up, world_down)
 	const struct CMUnitTest tests[] = {
+	    T(test_done_partitions_come_ahead_of_own),
 	    T(test_events_become_a_batch),
 	    T(test_what_was_applied_is_dropped),
 	    T(test_two_batches_at_most),

@@ -98,11 +98,15 @@ ranges_own(struct ranges *r, const struct own *o, struct err *e)
 	struct place *p;
 	bool added;
 
-	check(!r->n && !r->places_n);
+	check(!r->n);
 	if (o->ranges_n >= RANGE_NONE)
 		return err_set(e, EXIT_BUG, "%u ranges are too many", o->ranges_n);
 	r->n = o->ranges_n;
 	r->list = mem_zero(r->n, sizeof *r->list);
+	for (uint32_t i = 0; i < r->places_n; i++) {
+		free(r->places[i]->next);
+		r->places[i]->next = mem_zero(r->n, sizeof *p->next);
+	}
 	for (uint32_t i = 0; i < o->partitions_n; i++)
 		if (!ranges_add(r, &o->partitions[i], &p, &added, e))
 			return false;

@@ -39,7 +39,7 @@ struct ranges {
 void ranges_init(struct ranges *r);
 void ranges_free(struct ranges *r);
 
-/* What load took over; partitions are added. */
+/* What load took over, once; partitions are added to those that are known before. */
 MUSTCHECK bool ranges_own(struct ranges *r, const struct own *o, struct err *e);
 
 /* A new partition, or one that is known already (*added false). */

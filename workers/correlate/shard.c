@@ -215,6 +215,26 @@ ask_ahead(struct shard *s)
 			apply_ask_ahead(s, q);
 }
 
+/* Partitions that are done, told by load ahead of OWN. */
+static bool
+learn(struct shard *s, const struct frame *f, struct err *e)
+{
+	struct partition p;
+	struct place *place;
+	bool added, ok = true;
+
+	if (s->owned)
+		return err_set(e, EXIT_BUG, "PART came from load after OWN");
+	pack_reader_start(&s->reader, f->body, f->head.bytes);
+	for (uint32_t i = 0; ok && i < f->head.count && wire_partition_read(&s->reader, &p); i++)
+		ok = p.source < s->m->sources_n
+			 ? ranges_add(&s->ranges, &p, &place, &added, e)
+			 : err_set(e, EXIT_BUG, "partition %u is of source %u", p.id, p.source);
+	if (ok && !pack_reader_end(&s->reader))
+		return err_set(e, EXIT_BUG, "PART: %s", s->reader.why);
+	return ok;
+}
+
 static bool
 own(struct shard *s, const struct frame *f, struct err *e)
 {
@@ -287,6 +307,8 @@ shard_frame(struct shard *s, const struct frame *f, struct mono now, int64_t wal
 	s->wall_us = wall_us;
 	if (f->head.type == FRAME_OWN)
 		return own(s, f, e) && drain(s, e);
+	if (f->head.type == FRAME_PART && f->from == ROLE_LOAD)
+		return learn(s, f, e);
 	if (f->head.type == FRAME_COMMITTED)
 		return committed(s, f, e);
 	if (s->head || !s->owned) {

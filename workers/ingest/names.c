@@ -48,17 +48,22 @@ names_ask(struct ingest *in)
 	in->wanted = 0;
 }
 
-/* Every lane learns a partition's id before the first DATA of it. */
+/* Every lane learns a partition's id before the first DATA of it; of a done one nothing comes. */
 static void
 announce(struct ingest *in, struct ingest_partition *const *named, uint32_t n)
 {
-	for (unsigned lane = 0; lane < in->parts.lanes; lane++) {
+	uint32_t fresh = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		fresh += !named[i]->was_known;
+	for (unsigned lane = 0; lane < in->parts.lanes && fresh; lane++) {
 		struct buf body = {0};
 
 		pipe_body_start(&body);
 		for (uint32_t i = 0; i < n; i++)
-			partition_write(&body, named[i]);
-		pipe_send(in->w->pipes, ROLE_CORRELATE, lane, FRAME_PART, 0, n, &body);
+			if (!named[i]->was_known)
+				partition_write(&body, named[i]);
+		pipe_send(in->w->pipes, ROLE_CORRELATE, lane, FRAME_PART, 0, fresh, &body);
 	}
 }
 
@@ -89,8 +94,7 @@ names_part(struct ingest *in, const struct frame *f, struct err *e)
 	}
 	if (!pack_reader_end(&in->reader))
 		return err_set(e, EXIT_BUG, "PART: %s", in->reader.why);
-	if (n)
-		announce(in, named, n);
+	announce(in, named, n);
 	for (uint32_t i = 0; i < n; i++)
 		if (!reader_start(in, named[i], now, e))
 			return false;

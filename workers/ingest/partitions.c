@@ -151,6 +151,15 @@ parts_id(const struct parts *p, uint32_t id)
 
 /* ---- OWN ---- */
 
+static void
+part_known(struct ingest_partition *part, const struct partition *w)
+{
+	part->was_known = true;
+	part->was_done = w->done;
+	part->done_next = w->next;
+	part->done_bytes = w->bytes;
+}
+
 static bool
 own_partition(struct parts *p, const struct partition *w, struct err *e)
 {
@@ -166,10 +175,7 @@ own_partition(struct parts *p, const struct partition *w, struct err *e)
 	part = part_add(p, w->source, w->label, w->label_len);
 	part->kind = w->kind;
 	part->number = w->number;
-	part->was_known = true;
-	part->was_done = w->done;
-	part->done_next = w->next;
-	part->done_bytes = w->bytes;
+	part_known(part, w);
 	part_id_set(p, part, w->id);
 	return true;
 }
@@ -296,7 +302,9 @@ parts_named(struct parts *p, const struct partition *w, struct ingest_partition 
 	if (parts_id(p, w->id))
 		return err_set(e, EXIT_BUG, "PART gives id %u a second time", w->id);
 	part_id_set(p, part, w->id);
-	part->state = PART_READY;
+	if (w->done)
+		part_known(part, w);
+	part->state = w->done ? PART_DONE : PART_READY;
 	*out = part;
 	return true;
 }

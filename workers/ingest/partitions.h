@@ -43,8 +43,8 @@ struct ingest_partition {
 	uint32_t number;
 	char *label; /* owned */
 	uint32_t label_len;
-	bool was_known; /* stood in OWN: its PART need not be announced */
-	bool was_done;	/* OWN: done_next and done_bytes hold */
+	bool was_known; /* to the lanes, from load: its PART need not be announced */
+	bool was_done;	/* done_next and done_bytes hold */
 	int64_t done_next, done_bytes;
 	unsigned ranges_seen; /* ranges of OWN that have a position of it */
 	int64_t position_min; /* over those */
@@ -100,7 +100,7 @@ MUSTCHECK bool parts_found(struct parts *p, unsigned source, const char *source_
 			   const struct source_found *f, unsigned ingest, unsigned ingests,
 			   struct ingest_partition **out, struct err *e);
 
-/* PART: an id. *out is ours and now READY, or NULL when we did not ask for it. */
+/* PART: an id. *out is ours and now READY or DONE, or NULL when we did not ask for it. */
 MUSTCHECK bool parts_named(struct parts *p, const struct partition *w,
 			   struct ingest_partition **out, struct err *e);
 

@@ -68,7 +68,10 @@ void range_unset(struct owner_range *r, uint32_t partition);
 /* Takes the description over; the label is copied. */
 void owner_partition(struct owner *o, uint32_t id, const struct known *k);
 const struct known *owner_known(const struct owner *o, uint32_t id); /* NULL: none */
+/* OWN names what is not done. */
 void owner_own_write(const struct owner *o, unsigned lane, struct buf *body);
+/* The next done partitions from *id on, as many as go into one PART; their number, 0: no more. */
+uint32_t owner_done_write(const struct owner *o, uint32_t *id, struct buf *body);
 /* The positions of an END into the ranges; false: a breach. */
 MUSTCHECK bool owner_positions(struct owner *o, const struct end *end, struct err *e);
 void owner_committed_write(const struct owner *o, unsigned lane, const struct batch *b,

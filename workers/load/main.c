@@ -85,11 +85,30 @@ passing(struct load *l, struct err *e)
 
 /* ---- what goes out ---- */
 
+/*
+ * Correlate knows what is done before it gets OWN: states name the events of such files too. Ingest
+ * asks for what it finds.
+ */
+static void
+dones_send(struct load *l)
+{
+	struct buf body = {0};
+	uint32_t id = 0, n;
+
+	pipe_body_start(&body);
+	while ((n = owner_done_write(&l->owner, &id, &body)) > 0) {
+		pipe_send(l->w->pipes, ROLE_CORRELATE, l->w->index, FRAME_PART, 0, n, &body);
+		pipe_body_start(&body);
+	}
+	buf_free(&body);
+}
+
 static void
 own_send(struct load *l)
 {
 	struct worker *w = l->w;
 
+	dones_send(l);
 	for (unsigned i = 0; i <= w->count[ROLE_INGEST]; i++) {
 		struct buf body = {0};
 		pipe_body_start(&body);

@@ -7,7 +7,10 @@
 #include "log.h"
 #include "mem.h"
 
-enum { PARTITION_IDS_MAX = 100 * 1000 * 1000 };
+enum {
+	PARTITION_IDS_MAX = 100 * 1000 * 1000,
+	DONES_A_FRAME = 500, /* there may be more files read to their end than a frame holds */
+};
 
 void
 owner_bounds(struct owner *o, const struct model *m, unsigned lane)
@@ -124,6 +127,40 @@ owner_known(const struct owner *o, uint32_t id)
 
 /* ---- frames ---- */
 
+static bool
+partition_told(const struct owner *o, uint32_t id, bool done, struct partition *out)
+{
+	const struct known *k = owner_known(o, id);
+
+	if (k == NULL || k->source < 0 || k->done != done)
+		return false;
+	*out = (struct partition){.id = id,
+				  .source = (uint16_t)k->source,
+				  .kind = k->kind,
+				  .done = k->done,
+				  .next = k->next,
+				  .bytes = k->bytes,
+				  .number = k->number,
+				  .label = k->label,
+				  .label_len = k->label_len};
+	return true;
+}
+
+uint32_t
+owner_done_write(const struct owner *o, uint32_t *id, struct buf *body)
+{
+	struct partition p;
+	uint32_t n = 0;
+
+	for (; *id < o->partitions_max && n < DONES_A_FRAME; (*id)++) {
+		if (!partition_told(o, *id, true, &p))
+			continue;
+		wire_partition_write(body, &p);
+		n++;
+	}
+	return n;
+}
+
 void
 owner_own_write(const struct owner *o, unsigned lane, struct buf *body)
 {
@@ -134,21 +171,9 @@ owner_own_write(const struct owner *o, unsigned lane, struct buf *body)
 
 	memcpy(own.hash_key, o->hash_key, HASH_KEY_BYTES);
 	own.partitions = mem_zero(o->partitions_max, sizeof(*own.partitions));
-	for (uint32_t id = 0; id < o->partitions_max; id++) {
-		const struct known *k = owner_known(o, id);
-		if (k == NULL || k->source < 0)
-			continue;
-		own.partitions[own.partitions_n++] =
-		    (struct partition){.id = id,
-				       .source = (uint16_t)k->source,
-				       .kind = k->kind,
-				       .done = k->done,
-				       .next = k->next,
-				       .bytes = k->bytes,
-				       .number = k->number,
-				       .label = k->label,
-				       .label_len = k->label_len};
-	}
+	for (uint32_t id = 0; id < o->partitions_max; id++)
+		if (partition_told(o, id, false, &own.partitions[own.partitions_n]))
+			own.partitions_n++;
 	own.ranges = mem_zero(o->ranges_n, sizeof(*own.ranges));
 	for (uint32_t i = 0; i < o->ranges_n; i++)
 		own.ranges[i] = (struct own_range){.kg_lo = o->ranges[i].kg_lo,
