@@ -123,3 +123,51 @@ def test_a_second_start_under_the_same_name(make_weir, twin_files):
     assert first.returncode == 75 and "taken" in (w.directory / "first.log").read_text()
     w.wait_ready(second)
     w.stop(second)
+
+
+SILENCE = """pipeline: silence
+lanes: 2
+sources:
+  calls:
+    file: { directory: "${WEIR_DATA}", path: "calls*.ndjson", follow: true }
+    format: json
+    time: at
+    fields: { id: text, at: timestamp }
+correlate:
+  by: id
+  quiet_for: 2s
+  folds:
+    calls: { count: calls }
+warehouse:
+  postgresql: { dsn: "${WEIR_DSN}", logins: "${WEIR_LOGINS}" }
+tables:
+  fact_call:
+    kind: fact
+    grain: process
+    key: id
+    columns:
+      calls: calls
+"""
+
+
+def test_a_removed_file_does_not_stop_the_clock(make_weir, database, connection):
+    """A followed file that is gone at the next start has nothing more to say: deadlines fire all the same, live and
+    bounded."""
+    w = make_weir(SILENCE)
+    w.apply()
+    status = "select id, status from analytical_schema.fact_call order by id"
+    loans.write(w.data / "calls-1.ndjson", [{"id": "a", "at": "2024-01-01T00:00:00Z"}])
+    process = w.up()
+    wait_for("the first file", lambda: committed(w, process) == 1, 30 * SLOW)
+    w.stop(process)
+    os.remove(w.data / "calls-1.ndjson")
+    loans.write(w.data / "calls-2.ndjson", [{"id": "b", "at": "2024-01-01T00:00:01Z"}])
+    process = w.up()
+    wait_for("both are quiet", lambda: connection.execute(status).fetchall() == [("a", "expired"), ("b", "expired")],
+             30 * SLOW)
+    assert w.status(process)["clock_held_by"] is None
+    w.stop(process)
+    os.remove(w.data / "calls-2.ndjson")
+    loans.write(w.data / "calls-3.ndjson", [{"id": "c", "at": "2024-01-01T00:00:02Z"}])
+    w.run()
+    assert connection.execute(status).fetchall()[2] == ("c", "open")

@@ -389,12 +389,8 @@ static void
 test_an_id_may_come_with_done(void **state)
 {
 	struct world *w = *state;
-	struct partition p = {.id = 9,
-			      .label = "a",
-			      .label_len = 1,
-			      .done = true,
-			      .next = 40,
-			      .bytes = 90};
+	struct partition p = {
+	    .id = 9, .label = "a", .label_len = 1, .done = true, .next = 40, .bytes = 90};
 	struct err e;
 
 	own_all(w);
@@ -604,6 +600,51 @@ test_done_leaves_the_covers(void **state)
 	assert_int_equal(w->lanes[0].to[2], 2);
 }
 
+/* Read in an earlier run and not found any more: one cover says so, and it holds nothing back. */
+static void
+test_absent_is_told_once(void **state)
+{
+	struct world *w = *state;
+	struct partition known[] = {{.id = 1, .label = "a", .label_len = 1},
+				    {.id = 2, .label = "b", .label_len = 1},
+				    {.id = 3, .source = 1, .label = "c", .label_len = 1},
+				    {.id = 4, .label = "d", .label_len = 1, .done = true}};
+	const struct absent_setup is = {.label = "src", .ingests = 1, .bounded = true};
+
+	for (unsigned i = 0; i < LANES; i++) {
+		struct position at[] = {{1, 50}, {2, 40 + i}};
+		own_lane(w, i, known, 4, at, 2);
+		w->lanes[i].to[1] = 50;
+		w->lanes[i].to[2] = 40;
+	}
+	parts_start(&w->parts, found(w, 0, 0, "a"), 50, w->now);
+	/* "c" is of another source, "d" is done. */
+	assert_int_equal(parts_absent(&w->parts, 0, &is, w->now), 1);
+	assert_int_equal(parts_absent(&w->parts, 0, &is, w->now), 0);
+	parts_absent_told(&w->parts);
+	assert_int_equal(w->parts.reading_n, 2);
+	assert_true(parts_id(&w->parts, 2)->finished);
+	route_flush(&w->route, w->now, true);
+	for (unsigned i = 0; i < LANES; i++) {
+		assert_true(w->lanes[i].caught_up[2]);
+		assert_int_equal(w->lanes[i].to[2], 40);
+		assert_int_equal(w->lanes[i].frames, 1);
+	}
+	committed(w, 0, 2, 43); /* what the lane had of it already is no breach */
+	parts_absent_told(&w->parts);
+	assert_int_equal(w->parts.reading_n, 1);
+	/* It comes after all: it is read from where covers ended. */
+	struct ingest_partition *p = found(w, 0, 1, "b");
+	assert_int_equal(p->state, PART_READY);
+	int64_t at = part_start_position(&w->parts, p, false);
+	assert_int_equal(at, 40);
+	parts_start(&w->parts, p, at, w->now);
+	event(w, p, 40, 1);
+	route_last(&w->route, w->now);
+	assert_int_equal(w->lanes[3].to[2], 41);
+	assert_false(w->lanes[3].caught_up[2]);
+}
+
 int
 main(void)
 {
@@ -622,6 +663,7 @@ main(void)
 	    T(test_align_holds_back_the_leaders),
 	    T(test_align_never_stalls),
 	    T(test_done_leaves_the_covers),
+	    T(test_absent_is_told_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

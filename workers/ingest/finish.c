@@ -2,15 +2,6 @@
 
 #include "log.h"
 
-static bool
-cover_due_anywhere(const struct ingest *in, const struct ingest_partition *part)
-{
-	for (unsigned i = 0; i < in->parts.lanes; i++)
-		if (part_cover_due(part, i))
-			return true;
-	return false;
-}
-
 /*
  * Finished files that every lane has committed to their end leave the covers and are told as DONE.
  */
@@ -24,7 +15,7 @@ finish_done(struct ingest *in)
 	for (uint32_t i = 0; i < p->reading_n;) {
 		struct ingest_partition *part = p->reading[i];
 
-		if (!part->may_be_done || cover_due_anywhere(in, part) ||
+		if (!part->may_be_done || part_covers_due(p, part) ||
 		    part_committed_min(p, part) < part->next) {
 			i++;
 			continue;

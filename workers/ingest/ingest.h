@@ -27,6 +27,7 @@ struct driver {
 	void *self;
 	const struct source *source;
 	bool listed; /* its first listing is complete */
+	bool absent; /* what was not found in it has been told */
 	bool troubled;
 	uint64_t event_bytes; /* mean of the last poll: how many events the next may hand over */
 };

@@ -259,6 +259,44 @@ slot_bind(struct parts *p, struct ingest_partition *part, unsigned slot, struct 
 	return true;
 }
 
+static bool
+part_ours(const struct ingest_partition *part, const char *source_label, unsigned ingest,
+	  unsigned ingests)
+{
+	return label_hash(source_label, strlen(source_label), part->label, part->label_len) %
+		   ingests ==
+	       ingest;
+}
+
+static void
+reading_add(struct parts *p, struct ingest_partition *part)
+{
+	p->reading = mem_resize(p->reading, p->reading_n + 1, sizeof(struct ingest_partition *));
+	p->reading[p->reading_n++] = part;
+}
+
+static void
+reading_remove(struct parts *p, const struct ingest_partition *part)
+{
+	for (uint32_t i = 0; i < p->reading_n; i++)
+		if (p->reading[i] == part) {
+			p->reading[i] = p->reading[--p->reading_n];
+			return;
+		}
+}
+
+/* It was found after all. */
+static void
+absent_revive(struct parts *p, struct ingest_partition *part)
+{
+	uint32_t before = p->reading_n;
+
+	reading_remove(p, part);
+	p->absent_n -= before - p->reading_n;
+	part->state = PART_KNOWN;
+	part->caught_up = part->finished = false;
+}
+
 bool
 parts_found(struct parts *p, unsigned source, const char *source_label,
 	    const struct source_found *f, unsigned ingest, unsigned ingests,
@@ -271,6 +309,8 @@ parts_found(struct parts *p, unsigned source, const char *source_label,
 		return err_set(e, EXIT_DATA, "a partition's label has %zu bytes, at most %d",
 			       f->label_len, PARTITION_LABEL_MAX);
 	part = label_find(p, (uint16_t)source, f->label, f->label_len);
+	if (part && part->state == PART_ABSENT)
+		absent_revive(p, part);
 	if (part && part->state != PART_KNOWN)
 		return err_set(e, EXIT_BUG, "a partition was found twice");
 	if (!part)
@@ -278,8 +318,7 @@ parts_found(struct parts *p, unsigned source, const char *source_label,
 	part->kind = f->kind;
 	part->number = f->number;
 	*out = part;
-	if (label_hash(source_label, strlen(source_label), f->label, f->label_len) % ingests !=
-	    ingest) {
+	if (!part_ours(part, source_label, ingest, ingests)) {
 		part->state = PART_OTHERS;
 		return true;
 	}
@@ -337,21 +376,72 @@ part_start_position(const struct parts *p, const struct ingest_partition *part, 
 	return part->position_min;
 }
 
-void
-parts_start(struct parts *p, struct ingest_partition *part, int64_t position, struct mono now)
+/* Covers of it begin at the position. */
+static void
+part_begin(struct parts *p, struct ingest_partition *part, int64_t position, struct mono now)
 {
-	check(part->state == PART_READY && part->id);
 	if (position < 0)
 		position = part->kind == PARTITION_TRANSIENT ? 1 : 0;
-	part->state = PART_READING;
 	part->next = part->answered = position;
 	part->moved_at = now;
 	for (unsigned i = 0; i < p->lanes; i++) {
 		part->lanes[i].sent = position;
 		part->lanes[i].committed = position;
 	}
-	p->reading = mem_resize(p->reading, p->reading_n + 1, sizeof(struct ingest_partition *));
-	p->reading[p->reading_n++] = part;
+	reading_add(p, part);
+}
+
+void
+parts_start(struct parts *p, struct ingest_partition *part, int64_t position, struct mono now)
+{
+	check(part->state == PART_READY && part->id);
+	part->state = PART_READING;
+	part_begin(p, part, position, now);
+}
+
+uint32_t
+parts_absent(struct parts *p, unsigned source, const struct absent_setup *is, struct mono now)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < p->all_n; i++) {
+		struct ingest_partition *part = p->all[i];
+
+		if (part->source != source || part->state != PART_KNOWN || part->was_done ||
+		    !part_ours(part, is->label, is->ingest, is->ingests))
+			continue;
+		part->state = PART_ABSENT;
+		part_begin(p, part, part_start_position(p, part, is->from_latest), now);
+		part->caught_up = true;
+		part->finished = is->bounded;
+		n++;
+	}
+	p->absent_n += n;
+	return n;
+}
+
+bool
+part_covers_due(const struct parts *p, const struct ingest_partition *part)
+{
+	for (unsigned i = 0; i < p->lanes; i++)
+		if (part_cover_due(part, i))
+			return true;
+	return false;
+}
+
+void
+parts_absent_told(struct parts *p)
+{
+	for (uint32_t i = 0; p->absent_n && i < p->reading_n;) {
+		struct ingest_partition *part = p->reading[i];
+
+		if (part->state != PART_ABSENT || part_covers_due(p, part)) {
+			i++;
+			continue;
+		}
+		p->reading[i] = p->reading[--p->reading_n];
+		p->absent_n--;
+	}
 }
 
 void
@@ -371,11 +461,7 @@ void
 parts_finish(struct parts *p, struct ingest_partition *part)
 {
 	check(part->state == PART_READING);
-	for (uint32_t i = 0; i < p->reading_n; i++)
-		if (p->reading[i] == part) {
-			p->reading[i] = p->reading[--p->reading_n];
-			break;
-		}
+	reading_remove(p, part);
 	part->state = PART_DONE;
 }
 

@@ -18,6 +18,7 @@
 
 enum part_state {
 	PART_KNOWN,  /* told by OWN, its source has not shown it yet */
+	PART_ABSENT, /* known, and its source was listed without it: told as caught up */
 	PART_OTHERS, /* another ingest reads it */
 	PART_WANTED, /* found, ours, its id is to be asked for */
 	PART_ASKED,
@@ -65,8 +66,10 @@ struct ingest_partition {
 struct parts {
 	struct ingest_partition **all; /* stable pointers; owned */
 	uint32_t all_n;
-	struct ingest_partition **reading; /* those in PART_READING, borrowed */
+	/* Those in PART_READING, and those in PART_ABSENT until that was told; borrowed. */
+	struct ingest_partition **reading;
 	uint32_t reading_n;
+	uint32_t absent_n; /* of them in PART_ABSENT */
 	struct ingest_partition **
 	    *slots; /* [source][slot], NULL where a slot is not ours to read */
 	uint32_t *slots_n;
@@ -121,6 +124,23 @@ void parts_start(struct parts *p, struct ingest_partition *part, int64_t positio
 void part_settle(struct ingest_partition *part, int64_t at);
 bool part_settled(const struct parts *p, const struct ingest_partition *part);
 
+/*
+ * The source has been listed (source.h): its partitions that OWN told of and that were not found
+ * are not there any more. Those that are ours get one cover, which moves nothing and says that they
+ * are caught up (bounded: and finished), so that they hold no clock back. Found later after all,
+ * they are read. Returns how many there are.
+ */
+struct absent_setup {
+	const char *label; /* of the source */
+	unsigned ingest, ingests;
+	bool from_latest, bounded;
+};
+uint32_t parts_absent(struct parts *p, unsigned source, const struct absent_setup *is,
+		      struct mono now);
+
+/* Takes those whose cover every lane has been sent out of `reading`. */
+void parts_absent_told(struct parts *p);
+
 /* READING to DONE: leaves the covers. */
 void parts_finish(struct parts *p, struct ingest_partition *part);
 
@@ -157,6 +177,8 @@ part_cover_due(const struct ingest_partition *p, unsigned lane)
 	return p->next > l->sent || p->caught_up != l->sent_caught_up ||
 	       p->finished != l->sent_finished;
 }
+
+bool part_covers_due(const struct parts *p, const struct ingest_partition *part); /* to any lane */
 
 /* Takes the cover; afterwards none is due until something changes. */
 struct cover part_cover_take(struct ingest_partition *p, unsigned lane);

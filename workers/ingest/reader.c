@@ -68,7 +68,8 @@ static void
 pauses_tell(struct ingest *in)
 {
 	for (uint32_t i = 0; i < in->parts.reading_n; i++)
-		pause_tell(in, in->parts.reading[i]);
+		if (in->parts.reading[i]->state == PART_READING)
+			pause_tell(in, in->parts.reading[i]);
 }
 
 bool
@@ -108,6 +109,26 @@ found_take(struct ingest *in, unsigned source, const struct source_found *f, str
 	return true;
 }
 
+/* What earlier runs have read and the source does not show any more: it holds nothing back. */
+static void
+absent_take(struct ingest *in, unsigned source, struct mono now)
+{
+	struct driver *d = &in->drivers[source];
+	const struct absent_setup is = {.label = d->source->label,
+					.ingest = in->w->index,
+					.ingests = in->w->count[ROLE_INGEST],
+					.from_latest = d->source->from_latest,
+					.bounded = in->w->bounded};
+
+	if (!d->listed || d->absent)
+		return;
+	d->absent = true;
+	uint32_t n = parts_absent(&in->parts, source, &is, now);
+	if (n)
+		log_info("source %s: %u partitions of earlier runs are not there any more",
+			 d->source->name.s, n);
+}
+
 bool
 reader_discover(struct ingest *in, struct mono now, bool *more, struct err *e)
 {
@@ -122,7 +143,9 @@ reader_discover(struct ingest *in, struct mono now, bool *more, struct err *e)
 			if (!found_take(in, i, &found[k], now, e))
 				return false;
 		*more = *more || n == FOUND_MAX;
+		absent_take(in, i, now);
 	}
+	parts_absent_told(&in->parts);
 	names_ask(in);
 	return true;
 }
@@ -148,7 +171,7 @@ frontiers_take(struct ingest *in, unsigned source, struct mono now)
 		struct ingest_partition *part = in->parts.reading[i];
 		struct source_frontier f = {0};
 
-		if (part->source != source)
+		if (part->source != source || part->state != PART_READING)
 			continue;
 		d->ops->frontier(d->self, part->slot, &f);
 		part_frontier(part, &f, now);
