@@ -61,6 +61,9 @@ test_unknown_until_all_are_heard(void **state)
 	clock_add(&c, 0, true);
 	clock_add(&c, 7, true);
 	assert_true(clock_behind(&c));
+	clock_cover(&c, 0, CLOCK_UNKNOWN, true, false, now);
+	assert_int_equal(read_at(WALL, &holder), CLOCK_UNKNOWN);
+	assert_int_equal(holder, 7); /* named also while no event time is known */
 	cover(0, 100, true);
 	assert_int_equal(read_at(WALL, &holder), CLOCK_UNKNOWN);
 	assert_int_equal(holder, 7);

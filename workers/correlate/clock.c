@@ -101,8 +101,12 @@ int64_t
 clock_read(struct clock *c, struct mono now, int64_t wall_us, int *holder)
 {
 	*holder = -1;
-	if (c->time_us == CLOCK_UNKNOWN)
+	if (c->time_us == CLOCK_UNKNOWN) {
+		for (uint32_t i = 0; i < c->n && *holder < 0; i++)
+			if (c->partitions[i].counts && is_behind(&c->partitions[i]))
+				*holder = c->partitions[i].source;
 		return c->now_us;
+	}
 	int64_t least = INT64_MAX;
 	bool any = false;
 
