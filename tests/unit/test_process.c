@@ -791,6 +791,45 @@ test_completeness_and_missing(void **state)
 	process_free(w->l, p);
 }
 
+/* Part of the state; one that was stored before it was kept says no. */
+static void
+test_emitted_is_remembered(void **state)
+{
+	struct world *w = *state;
+	struct buf b = {0};
+	struct process *p, *q;
+	struct event heard = plain(1, 2, 7), yes = plain(0, 1, 5);
+	uint64_t missing;
+	struct err e;
+
+	yes.fields[F_B] = value_boolean(true);
+	for (unsigned closed = 0; closed < 2; closed++) {
+		p = process_new(w->l, "p1", 2);
+		fold_plain(w, p, &heard);
+		if (closed)
+			fold_plain(w, p, &yes);
+		process_judge(w->l, p, INT64_MIN, &w->st, &missing);
+		p = again(w, p);
+		assert_false(process_emitted(p));
+		process_emit(p);
+		p = again(w, p);
+		assert_true(process_emitted(p));
+		assert_int_equal(process_status(p), closed ? PROCESS_COMPLETE : PROCESS_OPEN);
+		buf_clear(&b);
+		process_encode(w->l, p, &b);
+		/* array, version, text of two bytes: then the status */
+		assert_int_equal(b.data[5], 4 + closed);
+		b.data[5] = 7;
+		assert_false(process_decode(w->l, b.data, b.len, &q, &e));
+		b.data[5] = (uint8_t)closed;
+		assert_true(process_decode(w->l, b.data, b.len, &q, &e));
+		assert_false(process_emitted(q));
+		process_free(w->l, q);
+		process_free(w->l, p);
+	}
+	buf_free(&b);
+}
+
 static void
 test_expiry_is_a_transition_of_the_clock(void **state)
 {
@@ -968,6 +1007,7 @@ main(void)
 	    cmocka_unit_test(test_a_large_process_is_bounded),
 	    cmocka_unit_test(test_many_identities),
 	    cmocka_unit_test(test_completeness_and_missing),
+	    cmocka_unit_test(test_emitted_is_remembered),
 	    cmocka_unit_test(test_expiry_is_a_transition_of_the_clock),
 	    cmocka_unit_test(test_quiet_for),
 	    cmocka_unit_test(test_events_without_time),

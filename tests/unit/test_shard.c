@@ -879,6 +879,49 @@ test_deadlines_and_tombstones(void **state)
 }
 
 /* A source that lags holds the clock, and status can say which. */
+/* on_close: an open process has no row; but one that was written follows its process. */
+static void
+test_a_reopened_process_is_emitted(void **state)
+{
+	struct world *w = *state;
+	struct data d = {0};
+
+	w->m->emit_on_close = true;
+	w->m->deadline_us = 0;
+	w->m->quiet_for_us = 10 * (int64_t)DAY * SECOND_US;
+	data_event(&d, 1, 0, "p1", 1, "hello");
+	data_cover(&d, 1, 0, 1, 1, CAUGHT_UP);
+	data_cover(&d, 2, 0, 0, -1, CAUGHT_UP);
+	data_cover(&d, 3, 1, 1, -1, CAUGHT_UP);
+	data_give(w, &d);
+	close_now(w);
+	assert_int_equal(last_batch(w)->proc, 0);
+	assert_int_equal(last_batch(w)->states_n, 1);
+	settle(w);
+	data_event(&d, 1, 1, "p2", 12, "hello");
+	data_cover(&d, 1, 1, 2, 12, CAUGHT_UP);
+	data_give(w, &d);
+	tick(w, 60);
+	close_now(w);
+	assert_string_equal(last_batch(w)->proc_keys, "p1:expired:1 ");
+	settle(w);
+	/* Now both are read back, p1 with an event that was not late enough to leave it closed. */
+	shard_down(w);
+	shard_up(w, false);
+	data_event(&d, 1, 2, "p1", 5, "again");
+	data_event(&d, 1, 3, "p2", 12, "again");
+	data_cover(&d, 1, 2, 4, 12, CAUGHT_UP);
+	data_cover(&d, 2, 0, 0, -1, CAUGHT_UP);
+	data_cover(&d, 3, 1, 1, -1, CAUGHT_UP);
+	data_give(w, &d);
+	for (int i = 0; i < 100 && !w->batches_n; i++) {
+		tick(w, 10);
+		answer(w);
+	}
+	assert_string_equal(w->batches[0].proc_keys, "p1:open:2 ");
+	assert_int_equal(w->batches[0].states_n, 2);
+}
+
 static void
 test_the_slowest_source_holds_the_clock(void **state)
 {
@@ -1195,6 +1238,7 @@ main(void)
 	    T(test_behind_collects_for_longer),
 	    T(test_breaches_end_the_generation),
 	    T(test_deadlines_and_tombstones),
+	    T(test_a_reopened_process_is_emitted),
 	    T(test_the_slowest_source_holds_the_clock),
 	    T(test_the_end_of_a_bounded_run),
 	    T(test_a_drain),

@@ -113,8 +113,10 @@ judge(struct shard *s, struct entry *e, struct pile *proc)
 			e->change |= CHANGE_NONE;
 		return;
 	}
-	if (s->m->emit_on_close && now == PROCESS_OPEN)
+	/* A row that was written must not stay behind when its process is open again. */
+	if (s->m->emit_on_close && now == PROCESS_OPEN && !process_emitted(e->process))
 		return;
+	process_emit(e->process);
 	process_inputs(s->layout, e->process, &s->expr, s->inputs);
 	wire_proc_write(pile_begin(proc, &at), &row);
 	pile_end(proc, at);

@@ -83,6 +83,7 @@ struct process {
 	uint32_t key_at; /* offset of the key's text in the block */
 	uint16_t key_len;
 	uint8_t status;
+	bool emitted;
 };
 
 struct fold_slot {

@@ -503,6 +503,18 @@ process_revision(const struct process *p)
 	return (int64_t)p->events + p->transitions;
 }
 
+void
+process_emit(struct process *p)
+{
+	p->emitted = true;
+}
+
+bool
+process_emitted(const struct process *p)
+{
+	return p->emitted;
+}
+
 uint64_t
 process_seen(const struct process *p)
 {

@@ -75,6 +75,9 @@ void process_inputs(const struct process_layout *l, const struct process *p,
 enum process_status process_status(const struct process *p); /* as last judged */
 int64_t process_events(const struct process *p);
 int64_t process_revision(const struct process *p);
+/* Some row of it was written: what changes it later must be told, whatever its status. */
+void process_emit(struct process *p);
+bool process_emitted(const struct process *p);
 uint64_t process_seen(const struct process *p); /* bit i: an event of source i was folded */
 
 /* Values that did not fit into a set or list, over all processes of this layout. */
@@ -84,8 +87,8 @@ uint64_t process_overflows(const struct process_layout *l);
  * Encoding of a state body: MessagePack, a map from fold id to the fold's state, so that a changed
  * pipeline cannot misread it: an unknown fold id is skipped, a missing one is empty. A tombstone
  * body has only key and revision. Volatile (may differ between two orders or paces of the same
- * events): how often the process expired and the due time that was passed; all else is equal byte
- * for byte.
+ * events): how often the process expired, the due time that was passed, whether a row was
+ * emitted; all else is equal byte for byte.
  */
 void process_encode(const struct process_layout *l, const struct process *p, struct buf *out);
 void process_tombstone(const struct process *p, struct buf *out);

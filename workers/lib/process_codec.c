@@ -1,7 +1,7 @@
 /*
  * A process as bytes. [version, key, status, events, transitions, expired_at, first_at, last_at,
  * [sources seen], identities, {fold id: state}], a tombstone: [version, key, revision].
- * Times are nil when there are none. State of a fold by its operation:
+ * Times are nil when there are none. To the status is added EMITTED once a row was emitted. State of a fold by its operation:
  *   first last  [time, sequence, partition, offset, value] or [time, sequence, rid, value]
  *   min max     value
  *   count       number        sum   [scale, big-endian two's complement]
@@ -25,7 +25,10 @@ enum {
 	RID_ELEMENTS = 4,
 	BIT_TRUE = 1,
 	BIT_FALSE = 2,
+	EMITTED = 4, /* above every status */
 };
+
+_Static_assert(PROCESS_STATUS_MAX <= (int)EMITTED, "a status and EMITTED are told apart");
 
 /* ---- writing ---- */
 
@@ -147,7 +150,7 @@ process_encode(const struct process_layout *l, const struct process *p, struct b
 	pack_array(out, STATE_ELEMENTS);
 	pack_uint(out, STATE_VERSION);
 	pack_text(out, key, n);
-	pack_uint(out, p->status);
+	pack_uint(out, p->status | (p->emitted ? EMITTED : 0u));
 	pack_uint(out, p->events);
 	pack_uint(out, p->transitions);
 	time_write(out, p->expired_at_us, INT64_MIN);
@@ -413,10 +416,14 @@ numbers_read(struct pack_reader *r, struct pack_view a, struct process *p)
 {
 	uint64_t status, events, transitions;
 
-	if (!pack_at_uint(r, a, 2, PROCESS_STATUS_MAX - 1, &status) ||
+	if (!pack_at_uint(r, a, 2, EMITTED | (PROCESS_STATUS_MAX - 1), &status) ||
 	    !pack_at_uint(r, a, 3, UINT32_MAX, &events) ||
 	    !pack_at_uint(r, a, 4, UINT32_MAX, &transitions))
 		return false;
+	p->emitted = status & EMITTED;
+	status &= ~(uint64_t)EMITTED;
+	if (status >= PROCESS_STATUS_MAX)
+		return pack_fail(r, "a status that is none");
 	p->status = (uint8_t)status;
 	p->events = (uint32_t)events;
 	p->transitions = (uint32_t)transitions;
