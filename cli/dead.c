@@ -129,15 +129,17 @@ dead_query(struct pg *pg, const struct model *m, const char *source, const char 
 }
 
 bool
-dead_reasons(struct pg *pg, const struct model *m, struct pg_result **out, struct err *e)
+dead_reasons(struct pg *pg, const struct model *m, const char *source, struct pg_result **out,
+	     struct err *e)
 {
 	struct dead_place at;
 
 	if (!place_find(pg, m, &at, e))
 		return false;
-	const char *const params[] = {at.pipeline, at.build, NULL};
+	const char *const params[] = {at.pipeline, at.build, source ? source : "", NULL};
 	return owner_query(pg,
 			   "SELECT count(*)::text, s.name, d.stage, d.reason" DEAD_FROM
+			   " AND ($3 = '' OR s.name = $3)"
 			   " GROUP BY s.name, d.stage, d.reason ORDER BY count(*) DESC, 2, 3, 4",
 			   params, out, e);
 }
@@ -187,6 +189,36 @@ limit_check(const char *limit, struct err *e)
 	return true;
 }
 
+/* Of the file, or of the warehouse: a source that left the file has its dead letters still. */
+static bool
+source_check(struct pg *pg, const struct model *m, const char *source, struct err *e)
+{
+	struct dead_place at;
+	struct pg_result *r;
+
+	if (!source)
+		return true;
+	for (unsigned i = 0; i < m->sources_n; i++)
+		if (!strcmp(m->sources[i].name.s, source))
+			return true;
+	if (!place_find(pg, m, &at, e))
+		return false;
+	const char *const params[] = {at.pipeline, source, NULL};
+	if (!owner_query(pg,
+			 "SELECT coalesce(bool_or(name = $2), false),"
+			 " string_agg(DISTINCT name, ', ' ORDER BY name)"
+			 " FROM admin_schema.source WHERE pipeline = $1::int",
+			 params, &r, e))
+		return false;
+	bool good =
+	    *pg_text(r, 0, 0) == 't' || err_set(e, EXIT_USAGE,
+						"--source \"%.80s\" is no source of pipeline %s; "
+						"its sources are %.400s",
+						source, m->pipeline.s, cell(r, 0, 1));
+	pg_result_free(r);
+	return good;
+}
+
 static bool
 list(const struct cli *c, const struct model *m, struct pg *pg, struct buf *out, unsigned *n,
      struct err *e)
@@ -194,14 +226,14 @@ list(const struct cli *c, const struct model *m, struct pg *pg, struct buf *out,
 	char limit[16];
 	struct pg_result *r;
 	const char *given = args_value(&c->args, "limit");
+	const char *source = args_value(&c->args, "source");
 
 	snprintf(limit, sizeof limit, "%d", DEAD_LIMIT_DEFAULT);
-	if (given && !limit_check(given, e))
+	if ((given && !limit_check(given, e)) || !source_check(pg, m, source, e))
 		return false;
 	bool reasons = args_flag(&c->args, "reasons");
-	if (reasons
-		? !dead_reasons(pg, m, &r, e)
-		: !dead_query(pg, m, args_value(&c->args, "source"), given ? given : limit, &r, e))
+	if (reasons ? !dead_reasons(pg, m, source, &r, e)
+		    : !dead_query(pg, m, source, given ? given : limit, &r, e))
 		return false;
 	*n = pg_rows(r);
 	if (c->json && reasons) {
@@ -248,7 +280,8 @@ show_text(const struct pg_result *r, struct buf *out)
 	    out,
 	    "\nThe event itself is not stored: bytes of events are kept only sealed, and sealing\n"
 	    "does not exist yet. Position, reason and a keyed digest are all there is. To see the\n"
-	    "event, read the source at this position.\n");
+	    "event, read the source at this position. Positions count from 0: of a file it is the\n"
+	    "record's number, so that line = position + 1; of a Kafka partition, the offset.\n");
 }
 
 static bool

@@ -12,9 +12,9 @@ MUSTCHECK bool dead_query(struct pg *pg, const struct model *m, const char *sour
 			  const char *limit, struct pg_result **out, struct err *e);
 void dead_table(const struct pg_result *r, const char *indent, struct buf *out);
 
-/* Counts by source, stage and reason. */
-MUSTCHECK bool dead_reasons(struct pg *pg, const struct model *m, struct pg_result **out,
-			    struct err *e);
+/* Counts by source, stage and reason; source NULL: of all. */
+MUSTCHECK bool dead_reasons(struct pg *pg, const struct model *m, const char *source,
+			    struct pg_result **out, struct err *e);
 void dead_reasons_table(const struct pg_result *r, const char *indent, struct buf *out);
 
 #endif

@@ -165,7 +165,7 @@ dead_text(const struct demo_report *r, struct buf *out, struct err *e)
 {
 	struct pg_result *rows;
 
-	if (!dead_reasons(r->pg, r->model, &rows, e))
+	if (!dead_reasons(r->pg, r->model, NULL, &rows, e))
 		return false;
 	title(out, "What could not be processed (`weir dead list --reasons`)");
 	dead_reasons_table(rows, "  ", out);
