@@ -23,6 +23,7 @@ struct picture {
 	bool beats;	 /* it wrote its heartbeat just now */
 	struct buf live; /* JSON of /status */
 	bool database;
+	int refusal; /* exit code when the database could not be asked; else 0 */
 	struct owner_pipeline at;
 	struct pg_result *instance, *sources, *lanes;
 };
@@ -133,13 +134,17 @@ database_read(const struct cli *c, struct picture *x)
 	int code;
 
 	quiet.json = false;
-	if (!owner_connect(&quiet, x->model, &pg, &code))
+	if (!owner_connect(&quiet, x->model, &pg, &code)) {
+		x->refusal = code;
 		return;
+	}
 	x->database = owner_pipeline(pg, x->model, &x->at, &e) && database_queries(x, pg, &e);
-	if (!x->database)
+	if (!x->database) {
 		cli_say("weir status: %s", e.text);
-	else
+		x->refusal = e.code == EXIT_NOTHING ? EXIT_DONE : e.code;
+	} else {
 		x->beats = pg_rows(x->instance) && *pg_text(x->instance, 0, 5) == 't';
+	}
 	pg_close(pg);
 }
 
@@ -221,12 +226,13 @@ picture_json(const struct picture *x, struct buf *out)
 	if (pg_rows(x->instance)) {
 		buf_text(out, "{\"name\":");
 		cli_json(out, pg_text(x->instance, 0, 0));
+		bool released = *pg_text(x->instance, 0, 4) == 't';
 		buf_printf(out,
 			   ",\"mode\":\"%s\",\"started_at\":\"%s\",\"heartbeat_age_seconds\":%s,"
 			   "\"released\":%s}",
 			   pg_text(x->instance, 0, 1), pg_text(x->instance, 0, 2),
-			   pg_text(x->instance, 0, 3),
-			   *pg_text(x->instance, 0, 4) == 't' ? "true" : "false");
+			   released ? "null" : pg_text(x->instance, 0, 3),
+			   released ? "true" : "false");
 	} else {
 		buf_text(out, "null");
 	}
@@ -247,6 +253,11 @@ outcome_tell(const struct picture *x)
 			"--url URL, with "
 			"the address from its log");
 		return EXIT_DONE;
+	}
+	if (x->refusal) {
+		cli_say("no supervisor of it answers here, and the database, which would know of "
+			"another, could not be asked");
+		return x->refusal;
 	}
 	cli_say("not running%s%s. Next: `weir up`", *x->url ? ": nobody answers at " : "", x->url);
 	return EXIT_NOTHING;
