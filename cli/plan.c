@@ -68,6 +68,20 @@ plan_add_kind(struct plan *p, enum change_kind kind, char mark, struct buf *sql,
 	return change_add(p, kind, mark, sql, words);
 }
 
+void
+plan_role_refuse(struct plan *p, const char *what, const char *name)
+{
+	if (p->role_refused)
+		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
+			      "%s %s: the owner may not create roles, as above", what, name);
+	else
+		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
+			      "%s %s: the owner may not create roles; as administrator: ALTER "
+			      "ROLE %s CREATEROLE",
+			      what, name, buf_cstr(&p->owner));
+	p->role_refused = true;
+}
+
 bool
 plan_ask(struct plan *p, const char *sql, const char *const *params, bool *yes, struct err *e)
 {
@@ -107,7 +121,8 @@ owner_read(struct plan *p, struct err *e)
 	if (!pg_exec(p->pg,
 		     "SELECT rolsuper, rolsuper OR rolcreaterole,"
 		     " has_database_privilege(current_database(), 'CREATE'),"
-		     " to_regclass('admin_schema.migration') IS NOT NULL"
+		     " to_regclass('admin_schema.migration') IS NOT NULL,"
+		     " current_user, current_database()"
 		     " FROM pg_roles WHERE rolname = current_user",
 		     &r, e))
 		return false;
@@ -116,6 +131,8 @@ owner_read(struct plan *p, struct err *e)
 	p->may_create_role = *pg_text(r, 0, 1) == 't';
 	p->may_create_schema = *pg_text(r, 0, 2) == 't';
 	p->admin_there = *pg_text(r, 0, 3) == 't';
+	pg_quote_name(&p->owner, pg_text(r, 0, 4));
+	pg_quote_name(&p->database, pg_text(r, 0, 5));
 	pg_result_free(r);
 	return true;
 }
@@ -137,6 +154,8 @@ plan_drop(struct plan *p)
 	free(p->changes);
 	pg_result_free(p->columns);
 	pg_result_free(p->comments);
+	buf_free(&p->owner);
+	buf_free(&p->database);
 	*p = (struct plan){0};
 }
 

@@ -36,7 +36,9 @@ struct plan {
 	/* catalogue of analytical_schema, see plan_tables.c */
 	struct pg_result *columns, *comments;
 	bool superuser, may_create_role, may_create_schema, admin_there;
-	int64_t pipeline; /* id; 0: not there yet */
+	bool role_refused;	    /* what to do about it was said */
+	struct buf owner, database; /* names in quotes, for lines that an administrator types */
+	int64_t pipeline;	    /* id; 0: not there yet */
 };
 
 /* Fills an empty plan; the changes are in the order in which they must be done. */
@@ -49,6 +51,9 @@ void plan_json(const struct plan *p, const char *outcome, struct buf *out);
 void plan_add(struct plan *p, char mark, struct buf *sql, const char *fmt, ...) PRINTF(4, 5);
 struct change *plan_add_kind(struct plan *p, enum change_kind kind, char mark, struct buf *sql,
 			     const char *fmt, ...) PRINTF(5, 6);
+
+/* A role that the owner may not create; the first one says what the administrator can do. */
+void plan_role_refuse(struct plan *p, const char *what, const char *name);
 
 /* One question to the catalogue, with text parameters: is it true? NULL counts as no. */
 MUSTCHECK bool plan_ask(struct plan *p, const char *sql, const char *const *params, bool *yes,

@@ -117,10 +117,7 @@ plan_group(struct plan *p, const struct ddl_group_row *g, struct err *e)
 	if (there)
 		return true;
 	if (!p->may_create_role) {
-		plan_add_kind(
-		    p, CHANGE_REFUSED, '!', NULL,
-		    "group %s: the owner may not create roles; as administrator: CREATE ROLE %s",
-		    g->name, g->name);
+		plan_role_refuse(p, "group", g->name);
 		return true;
 	}
 	buf_printf(&sql, "CREATE ROLE %s NOLOGIN", g->name);
@@ -134,8 +131,8 @@ plan_admin(struct plan *p, struct err *e)
 	if (!p->may_create_schema && !p->admin_there)
 		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
 			      "schemas: the owner may not create any; as administrator: GRANT "
-			      "CREATE ON DATABASE "
-			      "<database> TO <owner>");
+			      "CREATE ON DATABASE %s TO %s",
+			      buf_cstr(&p->database), buf_cstr(&p->owner));
 	if (!plan_migrations(p, e))
 		return false;
 	for (unsigned i = 0; i < SCHEMA_MAX; i++)

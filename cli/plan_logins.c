@@ -116,11 +116,7 @@ login_plan(struct plan *p, enum ddl_login login, struct err *e)
 			      "own (warehouse.postgresql.logins)",
 			      name.s, path);
 	else if (!p->may_create_role && (!there || state != LOGIN_GOOD))
-		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
-			      "login %s: the owner may not create roles; as administrator: ALTER "
-			      "ROLE <owner> "
-			      "CREATEROLE",
-			      name.s);
+		plan_role_refuse(p, "login", name.s);
 	else if (!there || state != LOGIN_GOOD)
 		login_add(p, login, &name, there, state, path);
 	return true;
