@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "decimal.h"
 #include "explain.h"
 #include "keyhash.h"
 #include "log.h"
@@ -88,13 +89,39 @@ state_decode(struct explained *x, const struct pg_result *r, struct err *e)
 	return true;
 }
 
+/* An integer has one way to be written, under which its process is stored. */
+static bool
+id_check(const struct explained *x, struct err *e)
+{
+	struct value v;
+	struct buf text = {0};
+	struct err ignored;
+
+	if (x->model->key_type != VALUE_INTEGER)
+		return true;
+	bool good = decimal_parse(x->id, strlen(x->id), &v, &ignored) && !v.scale &&
+		    value_units(&v) >= INT64_MIN && value_units(&v) <= INT64_MAX;
+	if (good) {
+		v = value_integer((int64_t)value_units(&v));
+		value_print(&v, &text);
+		good = !strcmp(buf_cstr(&text), x->id);
+	}
+	buf_free(&text);
+	return good ||
+	       err_set(e, EXIT_USAGE,
+		       "the ID of pipeline %s is an integer, and \"%.80s\" is none as it is "
+		       "written in events",
+		       x->model->pipeline.s, x->id);
+}
+
 static bool
 explain_read(struct explained *x, struct pg *pg, struct err *e)
 {
 	struct owner_pipeline at;
 	struct pg_result *r;
 
-	if (!owner_pipeline(pg, x->model, &at, e) || !state_query(pg, &at, x->id, &r, e))
+	if (!id_check(x, e) || !owner_pipeline(pg, x->model, &at, e) ||
+	    !state_query(pg, &at, x->id, &r, e))
 		return false;
 	bool good = pg_rows(r) == 1;
 	if (good)
