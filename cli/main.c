@@ -17,7 +17,8 @@ const struct verb verbs[] = {
     {"plan", plan_run, 0, 1, "[PIPELINE]", "show what apply would do to the warehouse",
      "Connects as the owner (warehouse.postgresql.dsn) and changes nothing.\n"
      "  +  would be created    ~  would be changed    !  refused until it is named\n"
-     "Exit codes: 0 there is something to apply, 99 nothing to do, 77 refused, 69 no database.",
+     "Exit codes: 0 there is something to apply, 99 nothing to do, 78 refused, 77 the login was\n"
+     "refused, 69 no database.",
      options_apply},
     {"apply", apply_run, 0, 1, "[PIPELINE]", "create and change schemas, logins, tables and grants",
      "Does what plan shows, in one transaction, and writes one login file for each of Weir's\n"
@@ -29,12 +30,14 @@ const struct verb verbs[] = {
     {"run", run_run, 0, 1, "[PIPELINE]", "run the pipeline over what is there now, then end",
      "Reads each source to the end it has at the start, commits, prints one JSON line\n"
      "(events by source, processes, rows by table, dead letters, seconds) and ends.\n"
-     "Exit codes: 0 done, 1 done with dead letters, 69 a dependency stayed down, 75 held by\n"
-     "another instance.",
+     "`processes` is how many were begun in this run.\n"
+     "Exit codes: 0 done, 1 done with dead letters, 65 too many dead letters, or an input that\n"
+     "cannot be used, 69 a dependency stayed down, 75 held by another instance.",
      options_run},
     {"status", status_run, 0, 1, "[PIPELINE]", "what the running pipeline is doing",
      "Asks the running supervisor (found through the database, or --url) and the database.\n"
-     "Exit codes: 0 running and ready, 75 running and not ready, 99 not running.",
+     "Exit codes: 0 running and ready, 75 running and not ready, 99 not running; where no\n"
+     "supervisor answers and the database cannot be asked: 69, 77 or 78, as plan.",
      options_status},
     {"explain", explain_run, 1, 2, "ID [PIPELINE]",
      "one process: its folds, and why it is still open",
