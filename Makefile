@@ -187,7 +187,7 @@ install: all ## into PREFIX (default /usr/local)
 	install -m 755 $(BIN)/weir $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(ROLES:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/libexec/weir/
 	install -d $(DESTDIR)$(PREFIX)/share/weir/examples/loans $(DESTDIR)$(PREFIX)/share/doc/weir
-	install -m 644 examples/loans/pipeline.yaml $(DESTDIR)$(PREFIX)/share/weir/examples/loans/
+	install -m 644 examples/loans/*.yaml $(DESTDIR)$(PREFIX)/share/weir/examples/loans/
 	install -m 644 README.md docs/*.md deploy/weir.service $(DESTDIR)$(PREFIX)/share/doc/weir/
 
 clean: ## remove what was built
