@@ -4,6 +4,7 @@ demo; exit codes, and one JSON document on stdout."""
 import json
 import os
 import pathlib
+import re
 import stat
 import subprocess
 
@@ -68,6 +69,18 @@ def test_a_database_of_another_encoding_is_refused(make_weir, postgres, encoding
         assert f"has the encoding {encoding}; Weir needs UTF8" in done.stderr
     assert postgres.sql("select to_regnamespace('admin_schema') is null", name) == "t\n"
     assert not (w.directory / "logins").exists()
+
+
+def test_lines_for_the_administrator_can_be_typed(make_weir, postgres):
+    postgres.sql("CREATE ROLE \"poor owner\" LOGIN PASSWORD 'poor'")
+    postgres.sql('CREATE DATABASE "poor house"')
+    w = make_weir(LOANS, dsn=re.sub("//.*@", "//poor%20owner:poor@", postgres.dsn("poor%20house")))
+    words = marks(w.command("plan", w.file, codes=(78,)))["!"]
+    lines = [x.split("as administrator: ", 1)[1] for x in words if "as administrator: " in x]
+    assert len(lines) == 2 and not any("<" in x for x in words), words
+    for line in lines:
+        postgres.sql(line, "poor house")
+    w.apply()
 
 
 def test_plan_shows_the_sql_that_apply_runs(make_weir, connection):
@@ -249,6 +262,12 @@ def test_dead(applied):
     assert w.json("dead", "show", letters[0]["rid"], w.file) == letters[0]
     assert sum(x["count"] for x in w.json("dead", "list", "--reasons", w.file)) == 2
     assert w.json("dead", "list", "--source", "offer", w.file, codes=(99,)) == []
+    assert w.json("dead", "list", "--reasons", "--source", "offer", w.file, codes=(99,)) == []
+    assert sum(x["count"] for x in w.json("dead", "list", "--reasons", "--source", "application", w.file)) == 2
+    for option in ([], ["--reasons"]):
+        unknown = w.command("dead", "list", *option, "--source", "aplication", w.file, codes=(64,))
+        assert "its sources are application, offer, workitem" in unknown.stderr
+    assert "line = position + 1" in shown.stdout
     assert len(w.json("dead", "list", "-n", "1", w.file)) == 1
     w.command("dead", "show", "ffffffff", w.file, codes=(99,))
     for bad in (["show"], ["lst"], ["show", "zz"], ["list", "--limit", "many"], ["list", "a", "b"]):
@@ -270,7 +289,34 @@ def test_status(applied):
     assert ("seccomp: on, but ptrace is allowed: sanitizer build" in text) == ASAN, text
     assert w.json("status", "--no-database", "--url", w.url(process))["database"] is None
     w.stop(process)
-    assert not w.json("status", w.file, codes=(99,))["running"]
+    ended = w.json("status", w.file, codes=(99,))
+    assert not ended["running"] and ended["database"]["instance"]["released"]
+    assert ended["database"]["instance"]["heartbeat_age_seconds"] is None
+
+
+@pytest.mark.parametrize("code, dsn", [
+    (77, lambda dsn: dsn.replace("owner:", "owner:x")),
+    (69, lambda dsn: "postgresql://owner@127.0.0.1:1/x"),
+    (78, lambda dsn: re.sub(r"@/[^?]*", "@/nowhere", dsn)),
+    (78, lambda dsn: "nonsense"),
+])
+def test_status_without_a_database_says_so(make_weir, code, dsn):
+    """As plan does: what cannot be asked is not known to be stopped."""
+    w = make_weir(LOANS)
+    env = {"WEIR_DSN": dsn(w.dsn)}
+    w.command("plan", w.file, env=env, codes=(code,))
+    done = w.command("status", w.file, env=env, codes=(code,))
+    assert "could not be asked" in done.stderr and "not running" not in done.stderr
+    assert w.json("status", w.file, env=env, codes=(code,))["database"] is None
+
+
+def test_an_integer_id_is_asked_for_as_one(make_weir):
+    w = make_weir(re.sub(r"case_id: +text", "case_id: integer", LOANS))
+    w.apply()
+    for id in ("abc", "007", "1.0", "99999999999999999999"):
+        assert "is an integer" in w.command("explain", id, w.file, codes=(64,)).stderr
+    for id in ("7", "-7"):
+        w.command("explain", "--", id, w.file, codes=(99,))
 
 
 # ---- manners ----
