@@ -301,8 +301,8 @@ def test_status(applied):
     (78, lambda dsn: "nonsense"),
 ])
 def test_status_without_a_database_says_so(make_weir, code, dsn):
-    """As plan does: what cannot be asked is not known to be stopped."""
-    w = make_weir(LOANS)
+    """As plan does: what cannot be asked is not known to be stopped. A name that no other supervisor here has."""
+    w = make_weir(LOANS.replace("pipeline: loans", "pipeline: unasked"))
     env = {"WEIR_DSN": dsn(w.dsn)}
     w.command("plan", w.file, env=env, codes=(code,))
     done = w.command("status", w.file, env=env, codes=(code,))
