@@ -214,6 +214,24 @@ def test_a_queue_that_is_not_there_yet_and_goes_away(rabbit):
         p.wait("trouble", lambda p: p.trouble and "no queue 'later'" in p.trouble)
 
 
+def test_a_queue_made_anew_between_two_counts(rabbit, queue, request):
+    kind = request.node.callspec.params["queue"]
+    publish(rabbit, queue, 10)
+    with probe_of(rabbit, queue, autostart=NONE) as p:
+        p.wait("all", lambda p: p.count() == 10)
+        commit_all(p)
+        for life in (1, 2):
+            p.troubles.clear()
+            rabbit.delete_queue(queue)
+            p.wait("word of it", lambda p: any(t and "ended our consumer" in t for t in p.troubles), 4)
+            rabbit.create_queue(queue, kind)
+            publish(rabbit, queue, 10, 10 * life)
+            p.wait("the new queue's", lambda p, n=10 * (life + 1): p.count() == n)
+            commit_all(p)
+        assert numbers(p) == list(range(30))
+    wait_for("nothing left", lambda: rabbit.count(queue) == 0, 10)
+
+
 def skip(probe, seconds):
     """On the driver's clock; returns when it has been called with that."""
     probe.tell("skip", seconds)

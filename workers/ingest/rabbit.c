@@ -39,6 +39,7 @@ enum {
 	OTHERS_MS = 2000,		/* bounded: a former consumer may take so long to vanish */
 	UNACKED_MS_MAX = 5 * 60 * 1000, /* without a commit: messages go back to the queue */
 	CLOSE_MS = 80,
+	ABSENT_MAX = 2, /* answers in a row that there is no consumer; a queue may lack a leader */
 };
 
 enum link {
@@ -62,7 +63,8 @@ struct rabbit {
 	struct delivery *lent;
 	bool told, started, paused, consuming, more;
 	unsigned prefetch;
-	unsigned consumer; /* number of the tag: a new one each time */
+	unsigned consumer;	   /* number of the tag: a new one each time */
+	unsigned asked_of, absent; /* the question's consumer; answers that there is none */
 
 	int64_t base, handed; /* tickets */
 	int64_t durable;      /* committed: every ticket up to it */
@@ -89,6 +91,7 @@ link_drop(struct rabbit *r)
 		amqp_destroy_connection(r->conn);
 	r->conn = NULL;
 	r->consuming = r->count_out = false;
+	r->absent = 0;
 	inbox_clear(&r->inbox);
 	/* What was handed over and not acked comes again, under new tickets. */
 	r->base = r->acked = r->handed;
@@ -105,8 +108,10 @@ link_lost(struct rabbit *r, struct mono now)
 }
 
 static bool
-sent(struct rabbit *r, int status, struct mono now)
+sent(struct rabbit *r, amqp_method_number_t id, void *method, struct mono now)
 {
+	int status = amqp_send_method(r->conn, RABBIT_CHANNEL, id, method);
+
 	if (status == AMQP_STATUS_OK)
 		return true;
 	snprintf(r->why, sizeof r->why, "%s", amqp_error_string2(status));
@@ -180,20 +185,13 @@ ack_send(struct rabbit *r, struct mono now)
 	if (upto <= r->acked)
 		return true;
 	amqp_basic_ack_t ack = {.delivery_tag = (uint64_t)(upto - r->base), .multiple = true};
-	if (!sent(r, amqp_send_method(r->conn, RABBIT_CHANNEL, AMQP_BASIC_ACK_METHOD, &ack), now))
+	if (!sent(r, AMQP_BASIC_ACK_METHOD, &ack, now))
 		return false;
 	r->acked_all += upto - r->acked;
 	r->acked = upto;
 	r->progress_at = r->acked_at = now;
 	r->retry_ms = RETRY_MS_MIN;
 	return true;
-}
-
-static amqp_bytes_t
-consumer_tag(const struct rabbit *r, char text[static 32])
-{
-	snprintf(text, 32, "weir-%u", r->consumer);
-	return amqp_cstring_bytes(text);
 }
 
 /* No answers are asked for: a refusal closes the channel, which says why. */
@@ -205,19 +203,17 @@ consumer_set(struct rabbit *r, bool on, struct mono now)
 	if (r->consuming == on)
 		return true;
 	r->consuming = on;
+	r->consumer += on;
+	snprintf(text, sizeof text, "weir-%u", r->consumer);
+	amqp_bytes_t tag = amqp_cstring_bytes(text);
 	if (!on) {
-		amqp_basic_cancel_t m = {.consumer_tag = consumer_tag(r, text), .nowait = true};
-		return sent(r,
-			    amqp_send_method(r->conn, RABBIT_CHANNEL, AMQP_BASIC_CANCEL_METHOD, &m),
-			    now);
+		amqp_basic_cancel_t m = {.consumer_tag = tag, .nowait = true};
+		return sent(r, AMQP_BASIC_CANCEL_METHOD, &m, now);
 	}
-	r->consumer++;
 	r->delivery_at = now;
-	amqp_basic_consume_t m = {.queue = amqp_cstring_bytes(r->source->queue),
-				  .consumer_tag = consumer_tag(r, text),
-				  .nowait = true};
-	return sent(r, amqp_send_method(r->conn, RABBIT_CHANNEL, AMQP_BASIC_CONSUME_METHOD, &m),
-		    now);
+	amqp_basic_consume_t m = {
+	    .queue = amqp_cstring_bytes(r->source->queue), .consumer_tag = tag, .nowait = true};
+	return sent(r, AMQP_BASIC_CONSUME_METHOD, &m, now);
 }
 
 /*
@@ -237,8 +233,8 @@ count_send(struct rabbit *r, struct mono now)
 	amqp_queue_declare_t m = {.queue = amqp_cstring_bytes(r->source->queue), .passive = true};
 	r->count_out = true;
 	r->asked_at = mono_now();
-	return sent(r, amqp_send_method(r->conn, RABBIT_CHANNEL, AMQP_QUEUE_DECLARE_METHOD, &m),
-		    now);
+	r->asked_of = r->consumer;
+	return sent(r, AMQP_QUEUE_DECLARE_METHOD, &m, now);
 }
 
 /* ---- what is read ---- */
@@ -248,6 +244,17 @@ inbox_full(const struct rabbit *r)
 {
 	/* Paused: what is on its way must come in, or the connection is not served. */
 	return !r->paused && r->inbox.n >= SOURCE_BATCH_MAX;
+}
+
+/* The answer to a question that was asked after we began to consume: are we still there? */
+static bool
+consumer_gone(struct rabbit *r)
+{
+	if (!r->consuming || r->asked_of != r->consumer || r->inbox.consumers)
+		r->absent = 0;
+	else if (++r->absent >= ABSENT_MAX)
+		snprintf(r->why, sizeof r->why, "the queue does not know our consumer any more");
+	return r->absent >= ABSENT_MAX;
 }
 
 /* False: the connection is lost. */
@@ -266,6 +273,8 @@ frames_read(struct rabbit *r, struct mono now)
 		if (r->inbox.counted) {
 			r->inbox.counted = false;
 			ready_told(r, r->inbox.ready, r->inbox.consumers, now);
+			if (got == INBOX_FRAME && consumer_gone(r))
+				got = INBOX_LOST;
 		}
 	}
 	if (got == INBOX_FRAME)
@@ -523,25 +532,13 @@ rabbit_trouble(void *self)
 static void
 farewell(struct rabbit *r)
 {
-	struct mono now = mono_now(), end = mono_add_ms(now, CLOSE_MS);
+	struct mono now = mono_now();
 	amqp_connection_close_t m = {.reply_code = AMQP_REPLY_SUCCESS,
 				     .reply_text = amqp_cstring_bytes("done")};
 
-	if (!ack_send(r, now) || !consumer_set(r, false, now) ||
-	    !sent(r, amqp_send_method(r->conn, 0, AMQP_CONNECTION_CLOSE_METHOD, &m), now))
-		return;
-	for (;;) {
-		now = mono_now();
-		int64_t left = end.us - now.us;
-		struct timeval wait = {.tv_usec = left > 0 ? left : 0};
-		amqp_frame_t f;
-
-		amqp_maybe_release_buffers_on_channel(r->conn, RABBIT_CHANNEL);
-		if (left <= 0 || amqp_simple_wait_frame_noblock(r->conn, &f, &wait) ||
-		    (f.frame_type == AMQP_FRAME_METHOD &&
-		     f.payload.method.id == AMQP_CONNECTION_CLOSE_OK_METHOD))
-			return;
-	}
+	if (ack_send(r, now) && consumer_set(r, false, now) &&
+	    !amqp_send_method(r->conn, 0, AMQP_CONNECTION_CLOSE_METHOD, &m))
+		close_wait(r->conn, CLOSE_MS);
 }
 
 static void

@@ -209,10 +209,16 @@ attempt_fd(struct connector *c, int fd)
 static bool
 login(struct connector *c, amqp_connection_state_t conn, char *why)
 {
-	amqp_table_entry_t entry = {.key = amqp_cstring_bytes("connection_name"),
-				    .value = {.kind = AMQP_FIELD_KIND_UTF8,
-					      .value = {.bytes = amqp_cstring_bytes(c->name)}}};
-	amqp_table_t properties = {.num_entries = 1, .entries = &entry};
+	/* The library puts its own capabilities beneath these: authentication_failure_close. */
+	amqp_table_entry_t cancel = entry_true("consumer_cancel_notify");
+	amqp_table_entry_t entries[] = {
+	    {.key = amqp_cstring_bytes("connection_name"),
+	     .value = {.kind = AMQP_FIELD_KIND_UTF8,
+		       .value = {.bytes = amqp_cstring_bytes(c->name)}}},
+	    {.key = amqp_cstring_bytes("capabilities"),
+	     .value = {.kind = AMQP_FIELD_KIND_TABLE,
+		       .value = {.table = {.num_entries = 1, .entries = &cancel}}}}};
+	amqp_table_t properties = {.num_entries = 2, .entries = entries};
 
 	return reply_good(amqp_login_with_properties(
 			      conn, c->info.vhost, RABBIT_CHANNEL, FRAME_MAX, c->heartbeat,

@@ -189,3 +189,29 @@ inbox_read(struct inbox *in, amqp_connection_state_t conn, char *why)
 		return body_read(in, f.payload.body_fragment, why);
 	return lost(why, "a frame of an unknown type");
 }
+
+amqp_table_entry_t
+entry_true(const char *key)
+{
+	return (amqp_table_entry_t){
+	    .key = amqp_cstring_bytes(key),
+	    .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value = {.boolean = 1}}};
+}
+
+void
+close_wait(amqp_connection_state_t conn, int ms)
+{
+	struct mono end = mono_add_ms(mono_now(), ms);
+
+	for (;;) {
+		int64_t left = end.us - mono_now().us;
+		struct timeval wait = {.tv_usec = left > 0 ? left : 0};
+		amqp_frame_t f;
+
+		amqp_maybe_release_buffers_on_channel(conn, RABBIT_CHANNEL);
+		if (left <= 0 || amqp_simple_wait_frame_noblock(conn, &f, &wait) ||
+		    (f.frame_type == AMQP_FRAME_METHOD &&
+		     f.payload.method.id == AMQP_CONNECTION_CLOSE_OK_METHOD))
+			return;
+	}
+}

@@ -80,6 +80,11 @@ enum inbox_result inbox_read(struct inbox *in, amqp_connection_state_t conn, cha
 struct delivery *inbox_take(struct inbox *in); /* the oldest, now the caller's (free); NULL: none */
 void inbox_clear(struct inbox *in);	       /* a new channel begins with tag 1 */
 
+amqp_table_entry_t entry_true(const char *key); /* of an argument table */
+
+/* Reads on, and forgets it, until the broker answers our close; at most so long. */
+void close_wait(amqp_connection_state_t conn, int ms);
+
 /* The code and text of a close method, appended as words for people. */
 void close_words(const amqp_method_t *m, char *why, size_t n);
 
