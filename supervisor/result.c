@@ -23,6 +23,9 @@ page_add(const struct model *m, const struct metric_page *page, struct result *r
 		r->dead += get(&v[METRIC_SOURCE_DEAD]);
 		r->duplicates += get(&v[METRIC_SOURCE_DROPPED]);
 		r->backlog += get(&v[METRIC_SOURCE_BACKLOG]);
+		/* Brokers come back, and with them what they hold; a cut file does not. */
+		if (m->sources[i].kind == SOURCE_FILE)
+			r->alarms += get(&v[METRIC_SOURCE_ERRORS]);
 	}
 	for (unsigned i = 0; i < m->tables_n; i++)
 		r->rows[i] += get(&page->table[i][METRIC_TABLE_ROWS]);
@@ -43,6 +46,8 @@ result_code(const struct fleet *f, const struct result *r)
 {
 	if (f->exit_code)
 		return f->exit_code;
+	if (r->alarms)
+		return EXIT_DATA;
 	return r->dead ? EXIT_SOME_DEAD : EXIT_DONE;
 }
 
@@ -101,8 +106,9 @@ result_print(const struct fleet *f, const struct result *r, int64_t us, struct b
 	}
 	buf_printf(out,
 		   "}, \"dead_letters\": %" PRIu64 ", \"duplicates\": %" PRIu64
+		   ", \"alarms\": %" PRIu64
 		   ", \"seconds\": %.3f, \"generations\": %u, \"exit\": %d",
-		   r->dead, r->duplicates, (double)us / 1e6, f->generation, code);
+		   r->dead, r->duplicates, r->alarms, (double)us / 1e6, f->generation, code);
 	workers_print(f, out);
 	if (f->exit_code) {
 		buf_text(out, ", \"reason\": ");

@@ -11,16 +11,18 @@ struct result {
 	uint64_t events[SOURCES_MAX]; /* committed */
 	uint64_t rows[TABLES_MAX];
 	uint64_t all_events, backlog, processes, dead, duplicates;
+	uint64_t
+	    alarms; /* files that were cut, replaced or changed: some of their lines are not read */
 };
 
 void result_sum(const struct fleet *f, struct result *r);
 
-/* 0, 1 with dead letters, or the code the fleet ended with. */
+/* The code the fleet ended with; 65 with alarms, 1 with dead letters, else 0. */
 int result_code(const struct fleet *f, const struct result *r);
 
 /*
  * One line:
- * {"pipeline","events":{source:n},"processes","rows":{table:n},"dead_letters","duplicates",
+ * {"pipeline","events":{source:n},"processes","rows":{table:n},"dead_letters","duplicates","alarms",
  * "seconds","generations","exit","workers":[{"role","index","cpu_seconds","peak_rss_bytes"}]},
  * with "reason" when exit is neither 0 nor 1. Appends to out.
  */

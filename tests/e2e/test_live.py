@@ -171,3 +171,17 @@ def test_a_removed_file_does_not_stop_the_clock(make_weir, database, connection)
     loans.write(w.data / "calls-3.ndjson", [{"id": "c", "at": "2024-01-01T00:00:02Z"}])
     w.run()
     assert connection.execute(status).fetchall()[2] == ("c", "open")
+
+
+def test_a_cut_file_is_an_alarm_of_run(make_weir, twin, database):
+    """A file that lost lines which were read before: `run` says so in its result and does not exit with 0."""
+    w = make_weir(loans.pipeline(sources=loans.FOLLOW))
+    for stream, events in twin.items():
+        loans.write(w.data / f"{stream}.ndjson", events[:100])
+    w.apply()
+    assert w.run()["alarms"] == 0
+    before = Snapshot(database)
+    loans.write(w.data / "offer.ndjson", twin["offer"][:10])
+    result = w.run(codes=(65,))
+    assert result["alarms"] == 1 and "offer.ndjson" in result["stderr"]
+    Snapshot(database).assert_equal(before, "nothing is taken back or doubled")
