@@ -858,7 +858,7 @@ frames_are(const struct owner *o)
 	struct buf b = {0};
 	struct own own;
 	struct partition p;
-	uint32_t id = 0;
+	struct owner_rest rest;
 
 	owner_own_write(o, 0, &b);
 	pack_reader_start(&r, b.data, b.len);
@@ -866,14 +866,59 @@ frames_are(const struct owner *o)
 	assert_int_equal(own.partitions_n, 3);
 	own_free(&own);
 	buf_clear(&b);
-	assert_int_equal(owner_done_write(o, &id, &b), 1);
-	assert_int_equal(owner_done_write(o, &id, &b), 0);
+	owner_rest_start(o, false, &rest);
+	assert_int_equal(owner_rest_write(o, &rest, &b), 0);
+	owner_rest_start(o, true, &rest);
+	assert_int_equal(owner_rest_write(o, &rest, &b), 1);
+	assert_int_equal(owner_rest_write(o, &rest, &b), 0);
 	pack_reader_start(&r, b.data, b.len);
 	assert_true(wire_partition_read(&r, &p) && pack_reader_end(&r));
 	assert_int_equal(p.id, 4);
 	assert_true(p.done);
 	pack_reader_free(&r);
 	buf_free(&b);
+}
+
+/* More files than a frame holds, with the longest labels: OWN has some, PART frames the rest. */
+static void
+test_own_stays_within_a_frame(void **state)
+{
+	(void)state;
+	struct owner o = {0};
+	struct buf b = {0}, label = {0};
+	uint32_t told = 0, n;
+	struct owner_rest rest;
+	struct own own;
+	struct pack_reader r = {0};
+	struct known k = {.label_len = PARTITION_LABEL_MAX};
+
+	for (int i = 0; i < PARTITION_LABEL_MAX; i++)
+		buf_text(&label, "x");
+	k.label = (char *)label.data;
+	for (uint32_t i = 1; i <= 20000; i++)
+		owner_partition(&o, i, &k);
+	owner_range_add(&o, 0, 127);
+	for (uint32_t i = 1; i <= 20000; i++)
+		range_set(&o.ranges[0], i, INT64_MAX);
+	owner_own_write(&o, 0, &b);
+	assert_true(b.len < FRAME_BYTES_MAX);
+	pack_reader_start(&r, b.data, b.len);
+	assert_true(wire_own_read(&r, &own) && pack_reader_end(&r));
+	told = own.partitions_n;
+	assert_int_equal(own.ranges[0].positions_n, 20000);
+	own_free(&own);
+	owner_rest_start(&o, false, &rest);
+	do {
+		buf_clear(&b);
+		n = owner_rest_write(&o, &rest, &b);
+		assert_true(b.len < FRAME_BYTES_MAX);
+		told += n;
+	} while (n);
+	assert_int_equal(told, 20000);
+	pack_reader_free(&r);
+	buf_free(&b);
+	buf_free(&label);
+	owner_free(&o);
 }
 
 static void
@@ -1033,6 +1078,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(test_courtesy, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_what_is_wrong_is_said, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_positions_come_back, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_own_stays_within_a_frame, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_every_statement_is_prepared, setup, teardown),
 	};
 

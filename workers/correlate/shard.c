@@ -215,7 +215,7 @@ ask_ahead(struct shard *s)
 			apply_ask_ahead(s, q);
 }
 
-/* Partitions that are done, told by load ahead of OWN. */
+/* Partitions that OWN does not name, told by load ahead of it. */
 static bool
 learn(struct shard *s, const struct frame *f, struct err *e)
 {

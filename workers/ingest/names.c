@@ -67,6 +67,21 @@ announce(struct ingest *in, struct ingest_partition *const *named, uint32_t n)
 	}
 }
 
+/* What did not go into OWN comes ahead of it. */
+static bool
+names_told(struct ingest *in, const struct frame *f, struct err *e)
+{
+	struct partition p;
+	bool ok = true;
+
+	pack_reader_start(&in->reader, f->body, f->head.bytes);
+	for (uint32_t i = 0; ok && i < f->head.count && wire_partition_read(&in->reader, &p); i++)
+		ok = parts_told(&in->parts, &p, e);
+	if (ok && !pack_reader_end(&in->reader))
+		return err_set(e, EXIT_BUG, "PART: %s", in->reader.why);
+	return ok;
+}
+
 /* PART from load 0: ids. Those that we asked for are announced, then read. */
 bool
 names_part(struct ingest *in, const struct frame *f, struct err *e)
@@ -76,6 +91,8 @@ names_part(struct ingest *in, const struct frame *f, struct err *e)
 	struct mono now = mono_now();
 	uint32_t n = 0;
 
+	if (!in->parts.own_seen[f->from_index])
+		return names_told(in, f, e);
 	pack_reader_start(&in->reader, f->body, f->head.bytes);
 	for (uint32_t i = 0; i < f->head.count; i++) {
 		struct ingest_partition *part;

@@ -160,8 +160,8 @@ part_known(struct ingest_partition *part, const struct partition *w)
 	part->done_bytes = w->bytes;
 }
 
-static bool
-own_partition(struct parts *p, const struct partition *w, struct err *e)
+bool
+parts_told(struct parts *p, const struct partition *w, struct err *e)
 {
 	struct ingest_partition *part;
 
@@ -216,7 +216,7 @@ parts_own(struct parts *p, unsigned lane, const struct own *o, struct err *e)
 		return err_set(e, EXIT_BUG, "two lanes have different hash keys");
 	memcpy(p->hash_key, o->hash_key, sizeof p->hash_key);
 	for (uint32_t i = 0; i < o->partitions_n; i++)
-		if (!own_partition(p, &o->partitions[i], e))
+		if (!parts_told(p, &o->partitions[i], e))
 			return false;
 	for (uint32_t i = 0; i < o->ranges_n; i++)
 		if (!own_range(p, lane, &o->ranges[i], e))

@@ -92,6 +92,9 @@ void parts_free(struct parts *p);
  */
 MUSTCHECK bool parts_own(struct parts *p, unsigned lane, const struct own *o, struct err *e);
 
+/* A partition that OWN names, or a PART ahead of it. */
+MUSTCHECK bool parts_told(struct parts *p, const struct partition *w, struct err *e);
+
 /* All lanes have told what they own, and that is everything. */
 bool parts_owned(const struct parts *p);
 

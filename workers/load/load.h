@@ -68,10 +68,16 @@ void range_unset(struct owner_range *r, uint32_t partition);
 /* Takes the description over; the label is copied. */
 void owner_partition(struct owner *o, uint32_t id, const struct known *k);
 const struct known *owner_known(const struct owner *o, uint32_t id); /* NULL: none */
-/* OWN names what is not done. */
+/* OWN names what is not done, as far as it goes into a frame. */
 void owner_own_write(const struct owner *o, unsigned lane, struct buf *body);
-/* The next done partitions from *id on, as many as go into one PART; their number, 0: no more. */
-uint32_t owner_done_write(const struct owner *o, uint32_t *id, struct buf *body);
+/* What OWN does not name, with or without what is done; as much as goes into one PART at a time. */
+struct owner_rest {
+	uint32_t id, own_end; /* where it goes on; from where on OWN names nothing */
+	bool done_too;
+};
+void owner_rest_start(const struct owner *o, bool done_too, struct owner_rest *r);
+/* Returns how many it wrote; 0: no more. */
+uint32_t owner_rest_write(const struct owner *o, struct owner_rest *r, struct buf *body);
 /* The positions of an END into the ranges; false: a breach. */
 MUSTCHECK bool owner_positions(struct owner *o, const struct end *end, struct err *e);
 void owner_committed_write(const struct owner *o, unsigned lane, const struct batch *b,

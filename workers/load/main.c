@@ -86,38 +86,34 @@ passing(struct load *l, struct err *e)
 /* ---- what goes out ---- */
 
 /*
- * Correlate knows what is done before it gets OWN: states name the events of such files too. Ingest
- * asks for what it finds.
+ * Whoever gets OWN knows all partitions before: what OWN does not name goes ahead of it. To
+ * correlate what is done too, since states name the events of such files; ingest asks for what it
+ * finds.
  */
 static void
-dones_send(struct load *l)
+own_tell(struct load *l, enum role to, unsigned index)
 {
+	struct pipes *pipes = l->w->pipes;
 	struct buf body = {0};
-	uint32_t id = 0, n;
+	struct owner_rest rest;
+	uint32_t n;
 
+	owner_rest_start(&l->owner, to == ROLE_CORRELATE, &rest);
 	pipe_body_start(&body);
-	while ((n = owner_done_write(&l->owner, &id, &body)) > 0) {
-		pipe_send(l->w->pipes, ROLE_CORRELATE, l->w->index, FRAME_PART, 0, n, &body);
+	while ((n = owner_rest_write(&l->owner, &rest, &body)) > 0) {
+		pipe_send(pipes, to, index, FRAME_PART, 0, n, &body);
 		pipe_body_start(&body);
 	}
-	buf_free(&body);
+	owner_own_write(&l->owner, l->w->index, &body);
+	pipe_send(pipes, to, index, FRAME_OWN, 0, 1, &body);
 }
 
 static void
 own_send(struct load *l)
 {
-	struct worker *w = l->w;
-
-	dones_send(l);
-	for (unsigned i = 0; i <= w->count[ROLE_INGEST]; i++) {
-		struct buf body = {0};
-		pipe_body_start(&body);
-		owner_own_write(&l->owner, w->index, &body);
-		if (i < w->count[ROLE_INGEST])
-			pipe_send(w->pipes, ROLE_INGEST, i, FRAME_OWN, 0, 1, &body);
-		else
-			pipe_send(w->pipes, ROLE_CORRELATE, w->index, FRAME_OWN, 0, 1, &body);
-	}
+	own_tell(l, ROLE_CORRELATE, l->w->index);
+	for (unsigned i = 0; i < l->w->count[ROLE_INGEST]; i++)
+		own_tell(l, ROLE_INGEST, i);
 }
 
 static void

@@ -9,8 +9,13 @@
 
 enum {
 	PARTITION_IDS_MAX = 100 * 1000 * 1000,
-	DONES_A_FRAME = 500, /* there may be more files read to their end than a frame holds */
+	/* There may be more partitions than a frame holds. */
+	OWN_PARTITIONS_MAX = 8000,
+	PART_PARTITIONS_MAX = 500,
 };
+
+_Static_assert(OWN_PARTITIONS_MAX *PARTITION_LABEL_MAX < FRAME_BYTES_MAX / 4 * 3,
+	       "OWN leaves room for the positions");
 
 void
 owner_bounds(struct owner *o, const struct model *m, unsigned lane)
@@ -146,17 +151,36 @@ partition_told(const struct owner *o, uint32_t id, bool done, struct partition *
 	return true;
 }
 
+/* The id from which on OWN names nothing. */
+static uint32_t
+own_end(const struct owner *o)
+{
+	struct partition p;
+	uint32_t id = 0;
+
+	for (uint32_t n = 0; id < o->partitions_max && n < OWN_PARTITIONS_MAX; id++)
+		n += partition_told(o, id, false, &p);
+	return id;
+}
+
+void
+owner_rest_start(const struct owner *o, bool done_too, struct owner_rest *r)
+{
+	*r = (struct owner_rest){.own_end = own_end(o), .done_too = done_too};
+}
+
 uint32_t
-owner_done_write(const struct owner *o, uint32_t *id, struct buf *body)
+owner_rest_write(const struct owner *o, struct owner_rest *r, struct buf *body)
 {
 	struct partition p;
 	uint32_t n = 0;
 
-	for (; *id < o->partitions_max && n < DONES_A_FRAME; (*id)++) {
-		if (!partition_told(o, *id, true, &p))
-			continue;
-		wire_partition_write(body, &p);
-		n++;
+	for (; r->id < o->partitions_max && n < PART_PARTITIONS_MAX; r->id++) {
+		if ((r->id >= r->own_end && partition_told(o, r->id, false, &p)) ||
+		    (r->done_too && partition_told(o, r->id, true, &p))) {
+			wire_partition_write(body, &p);
+			n++;
+		}
 	}
 	return n;
 }
@@ -170,8 +194,8 @@ owner_own_write(const struct owner *o, unsigned lane, struct buf *body)
 			  .state_empty = o->state_empty};
 
 	memcpy(own.hash_key, o->hash_key, HASH_KEY_BYTES);
-	own.partitions = mem_zero(o->partitions_max, sizeof(*own.partitions));
-	for (uint32_t id = 0; id < o->partitions_max; id++)
+	own.partitions = mem_zero(OWN_PARTITIONS_MAX + 1, sizeof(*own.partitions));
+	for (uint32_t id = 0, end = own_end(o); id < end; id++)
 		if (partition_told(o, id, false, &own.partitions[own.partitions_n]))
 			own.partitions_n++;
 	own.ranges = mem_zero(o->ranges_n, sizeof(*own.ranges));
