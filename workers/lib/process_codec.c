@@ -1,8 +1,8 @@
 /*
  * A process as bytes. [version, key, status, events, transitions, expired_at, first_at, last_at,
  * [sources seen], identities, {fold id: state}], a tombstone: [version, key, revision].
- * Times are nil when there are none. To the status is added EMITTED once a row was emitted. State of
- * a fold by its operation:
+ * Times are nil when there are none. EMITTED is added to the status once a row was emitted. State
+ * of a fold by its operation:
  *   first last  [time, sequence, partition, offset, value] or [time, sequence, rid, value]
  *   min max     value
  *   count       number        sum   [scale, big-endian two's complement]
