@@ -22,8 +22,9 @@ int result_code(const struct fleet *f, const struct result *r);
 
 /*
  * One line:
- * {"pipeline","events":{source:n},"processes","rows":{table:n},"dead_letters","duplicates","alarms",
- * "seconds","generations","exit","workers":[{"role","index","cpu_seconds","peak_rss_bytes"}]},
+ * {"pipeline","events":{source:n},"processes","rows":{table:n},"dead_letters","duplicates",
+ * "alarms","seconds","generations","exit",
+ * "workers":[{"role","index","cpu_seconds","peak_rss_bytes"}]},
  * with "reason" when exit is neither 0 nor 1. Appends to out.
  */
 void result_print(const struct fleet *f, const struct result *r, int64_t us, struct buf *out);
