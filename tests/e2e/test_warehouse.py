@@ -145,6 +145,21 @@ def test_plan_says_what_apply_does(make_weir, connection):
     assert columns == [(1,)]
 
 
+@pytest.mark.parametrize("old,new,column", [
+    ("product: text, price: decimal", "product: text, price: integer", None),  # a sum is decimal either way
+    ("{ expr: total, comment: Sum of the prices }", '"cast(total as float)"', "total"),
+    ("columns: { total:", "columns: { first_price: total, total:", "first_price")])
+def test_a_changed_file_that_was_not_applied(shop, connection, old, new, column):
+    """A column of another type, or none: `run` stops before it reads anything, and says what to do."""
+    assert old in PRODUCTS
+    shop.file.write_text(PRODUCTS.replace(old, new))
+    loans.write(shop.data / "order-1.ndjson", [order(1, "pen", price=2)])
+    done = shop.command("run", "--until", "now", shop.file, codes=(78,) if column else (0,))
+    if column:
+        assert column in done.stderr and "weir apply" in done.stderr
+        assert connection.execute("select count(*) from analytical_schema.fact_order").fetchone() == (0,)
+
+
 def test_logins_can_do_what_they_need_and_no_more(shop, connection):
     w = shop
     loans.write(w.data / "order-1.ndjson", [order(1, "pen")])

@@ -4,6 +4,7 @@
  *   main.c       frames in, batches out: the loop        setup.c  made and freed
  *   owner.c      what this lane owns: ranges, positions, partitions; the OWN frame
  *   takeover.c   how it comes to own it, and whether it still does
+ *   schema.c     whether the tables are as the pipeline file says
  *   instance.c   the courtesy between supervisors: a row with a heartbeat
  *   partition.c  ids of partitions: ASK, PART, DONE
  *   batch.c      frames collected       copy.c  rows in binary form     dialect_pg.c  SQL
@@ -133,6 +134,7 @@ bool load_breathe(void *ctx);
 /* ---- takeover.c ---- */
 /* Connects, and prepares the session. */
 MUSTCHECK bool load_connect(struct load *l, struct err *e);
+MUSTCHECK bool schema_check(struct load *l, struct err *e); /* EXIT_CONFIG: run weir apply */
 /* False: e->code EXIT_UNAVAILABLE: try again later; anything else: give up. */
 MUSTCHECK bool takeover(struct load *l, struct err *e);
 /* After a lost connection: still the owner? *committed: the batch in doubt is in. */

@@ -395,7 +395,8 @@ bool
 takeover(struct load *l, struct err *e)
 {
 	owner_bounds(&l->owner, l->w->model, l->w->index);
-	if (!pipeline_read(l, e) || !instance_claim(l, e) || !sources_register(l, e))
+	if (!pipeline_read(l, e) || !schema_check(l, e) || !instance_claim(l, e) ||
+	    !sources_register(l, e))
 		return false;
 	for (int i = 0;; i++) {
 		l->owner.batch = 0;
