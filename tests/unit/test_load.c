@@ -185,6 +185,7 @@ loader(int i, const char *instance)
 {
 	struct worker *w = &t.workers[i];
 
+	load_free(t.loads[i]); /* of an earlier life in the same test */
 	memset(w, 0, sizeof(*w));
 	w->model = t.m;
 	w->page = t.page;
