@@ -76,7 +76,7 @@ class Probe:
     def bodies(self):
         return [e["data"] for slot in sorted(self.events) for e in self.events[slot]]
 
-    def wait(self, what, condition, timeout=30):
+    def wait(self, what, condition, timeout=60):
         def ask():
             assert self.process.poll() is None, f"{what}: the driver ended"
             return condition(self)

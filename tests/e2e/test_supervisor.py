@@ -122,7 +122,7 @@ def test_a_hanging_worker_is_killed_and_the_reason_told(alone):
     process = alone.up()
     victim = alone.null(process)["pid"]
     os.kill(victim, signal.SIGSTOP)
-    wait_for("its end", lambda: not pathlib.Path(f"/proc/{victim}").exists(), 15 * SLOW)
+    wait_for("its end", lambda: not pathlib.Path(f"/proc/{victim}").exists(), 40 * SLOW)
     assert "sign of life" in alone.log.read_text()
     alone.stop(process)
 
