@@ -18,7 +18,8 @@ text_new(struct call *c, size_t n, char **p)
 static bool
 text_part(struct call *c, const struct value *v, size_t from, size_t to)
 {
-	*c->out = value_text(v->text + from, to - from);
+	/* An empty text may have no address at all, and nothing may be added to none. */
+	*c->out = value_text(from ? v->text + from : v->text, to - from);
 	return true;
 }
 
