@@ -105,6 +105,8 @@ static void
 field_read(struct conf_build *b, struct source *s, struct conf_node *n)
 {
 	struct field *f = &s->fields[s->fields_n++];
+
+	f->class = f->domain = f->token_of = -1;
 	struct conf_node *path = conf_good(n, "path");
 	struct conf_node *form = conf_good(n, "form");
 
@@ -136,6 +138,7 @@ derive_read(struct conf_build *b, struct source *s, struct conf_node *n)
 	struct expr *x =
 	    n->option && !n->bad ? conf_compile(&scope, n, 0, n->len, VALUE_NULL) : NULL;
 	f = &s->fields[s->fields_n++];
+	f->class = f->domain = f->token_of = -1;
 	name_set(&f->name, n->key);
 	snprintf(f->path, sizeof f->path, "%s", f->name.s);
 	f->derive = x;
@@ -318,6 +321,7 @@ source_read(struct conf_build *b, struct source *s, struct conf_node *n)
 			       "a source cannot be called \"process\": that is a grain of facts");
 	s->kind = SOURCE_KIND_MAX;
 	s->key_field = s->sequence_field = s->time_field = -1;
+	s->subject_field = s->unknown_field = -1;
 	if (n->kind != CONF_MAP || !n->option)
 		return;
 	kind_read(b, s, n);

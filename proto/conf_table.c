@@ -224,6 +224,7 @@ table_scope(struct conf_build *b, const struct table *t, struct conf_node *n,
 static void
 column_read(struct conf_build *b, struct conf_scope *scope, struct column *c, struct conf_node *n)
 {
+	c->slot = -1;
 	struct conf_node *expr = scalar_of(n, "expr");
 	struct conf_node *comment = scalar_of(n, "comment");
 	struct conf_node *scale = scalar_of(n, "scale");

@@ -138,6 +138,8 @@ fields_wrong(const struct ctl_frame *f)
 		if (f->fd.of_role >= ROLE_MAX || f->fd.of_index >= INDEX_MAX)
 			return "whose";
 		return text_ends(f->fd.name, sizeof f->fd.name) ? NULL : "name";
+	case CTL_PEER:
+		return f->peer.of_role < ROLE_MAX ? NULL : "whose";
 	case CTL_READY:
 		return f->ready.separation < SEPARATION_MAX ? NULL : "separation";
 	case CTL_STATS:

@@ -26,7 +26,7 @@ enum ctl_type {
 
 enum ctl_fd_kind {
 	CTL_FD_LOGIN,  /* file with a DSN */
-	CTL_FD_KEY,    /* key file: the rid key */
+	CTL_FD_KEY,    /* a key file of the keys directory, or the rid key; the policy */
 	CTL_FD_SECRET, /* a source's credential; name says which */
 	CTL_FD_PAGE,   /* its own metric page, writable */
 	CTL_FD_PAGES,  /* another worker's metric page, read-only (status) */
@@ -61,8 +61,14 @@ struct ctl_frame {
 		struct {
 			uint16_t kind;
 			uint16_t of_role, of_index; /* PAGES: whose */
-			char name[160];		    /* LOGIN: its name; SECRET: conf_secret.name */
+			char name
+			    [160]; /* LOGIN: its name; KEY: its file's name; SECRET: conf_secret.name */
 		} fd;
+		struct {
+			uint16_t of_role;     /* the role that restarts alone */
+			uint32_t incarnation; /* of it */
+			uint32_t generation;  /* of the data workers */
+		} peer;
 		struct {
 			uint8_t separation;
 			uint8_t seccomp, landlock;

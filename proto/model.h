@@ -29,11 +29,25 @@ enum {
 	KEY_BYTES_MAX = 256, /* a correlation ID or natural key; longer is a dead letter */
 	GROUPS_MAX = 4096,
 	GROUPS_DEFAULT = 128,
+	CLASSES_MAX = 16, /* recipient classes of a pipeline, dead_letter included */
+	DOMAINS_MAX = 16, /* token domains */
+	AGGREGATES_MAX = 64,
+	MEASURES_MAX = 16,
+	DIMENSIONS_MAX = 8, /* columns an aggregate groups by */
+	HANDOFFS_MAX = 32,
+	RECIPIENTS_MAX = 16,
 };
 
 struct name {
 	char s[NAME_BYTES_MAX + 1];
 };
+
+/*
+ * Forms in which a value is tokenised (SEALING "Token"). As it is; only digits, separators removed;
+ * ASCII lower case without surrounding blanks; a Brazilian CPF: 11 digits, its dots and dash
+ * removed. A value that has not the form is not tokenised.
+ */
+enum canonical { CANONICAL_AS_IS, CANONICAL_DIGITS, CANONICAL_LOWER, CANONICAL_CPF, CANONICAL_MAX };
 
 struct field {
 	struct name name;
@@ -42,10 +56,16 @@ struct field {
 	enum time_form form; /* of a timestamp */
 	bool used; /* something downstream reads it; an unused one is checked, then sent as null */
 	struct expr *derive; /* not NULL: computed at ingest from the fields before it */
+	int class;	     /* index of classes[]: sealed before it leaves ingest; -1: clear */
+	int domain;	     /* index of domains[]: a field `<name>_token` follows it; -1: none */
+	int token_of;	     /* this field is the token (text) of that field; -1: it is not one */
+	enum canonical canonical; /* with domain */
+	uint8_t padexp;		  /* with class: SEALING "Bytes"; 0 or 4..12 */
 };
 
 enum source_kind { SOURCE_KAFKA, SOURCE_RABBITMQ, SOURCE_FILE, SOURCE_KIND_MAX };
 enum source_time { TIME_OF_FIELD, TIME_OF_BROKER, TIME_NONE };
+enum source_unknown { UNKNOWN_DROP, UNKNOWN_SEAL, UNKNOWN_REJECT };
 enum source_identity { IDENTITY_NONE, IDENTITY_MESSAGE_ID, IDENTITY_PATH, IDENTITY_BODY };
 
 struct property {
@@ -59,10 +79,13 @@ struct source {
 	struct field *fields;
 	unsigned fields_n;
 	enum source_time time;
-	int time_field;	    /* index, or -1 */
-	int sequence_field; /* index of an integer field, or -1 */
-	int key_field;	    /* index of the correlation ID, or of the reference key */
-	bool reference;	    /* feeds dimensions only, folded into no process */
+	int time_field;		     /* index, or -1 */
+	int sequence_field;	     /* index of an integer field, or -1 */
+	int key_field;		     /* index of the correlation ID, or of the reference key */
+	bool reference;		     /* feeds dimensions only, folded into no process */
+	int subject_field;	     /* a field with a token: its person can be erased; -1: none */
+	enum source_unknown unknown; /* what becomes of undeclared fields */
+	int unknown_field; /* UNKNOWN_SEAL: index of the field "$unknown" (json, sealed); else -1 */
 	/* kafka */
 	char *brokers, *topic;
 	bool from_latest; /* first start: false = earliest */
@@ -141,14 +164,25 @@ struct process_input {
 	enum value_type type;
 };
 
-enum table_kind { TABLE_FACT, TABLE_DIMENSION, TABLE_CALENDAR };
+/*
+ * TABLE_RAW and TABLE_SEALED_PROCESS are not declared; they follow from `raw:` and from folds of
+ * sealed fields, and stand after the declared ones. They are in development_schema.
+ */
+enum table_kind {
+	TABLE_FACT,
+	TABLE_DIMENSION,
+	TABLE_CALENDAR,
+	TABLE_RAW, /* grain: a source; a row for each decoded event, columns = its fields; `raw_<source>` */
+	TABLE_SEALED_PROCESS /* grain: a process; columns = the sealed folds; `process` */
+};
 
 struct column {
 	struct name name;
 	enum value_type type;
 	struct expr *expr; /* over process inputs (process grain) or the grain source's fields */
-	char *source;	   /* the expression's text, for comments and plan */
-	char *comment;	   /* or NULL */
+	int slot; /* TABLE_RAW: field, TABLE_SEALED_PROCESS: slot of inputs[]; expr is NULL then; else -1 */
+	char *source;		/* the expression's text, for comments and plan */
+	char *comment;		/* or NULL */
 	unsigned decimal_scale; /* numeric(38, scale) when > 0 and type is decimal; else numeric */
 };
 
@@ -177,6 +211,54 @@ struct table {
 	unsigned references_n;
 	int64_t from_date, to_date; /* calendar: first and last day */
 	char *comment;
+};
+
+/* ---- sealing ---- */
+
+struct domain {
+	struct name name;
+	unsigned epoch; /* of the token key in use, from 1 */
+};
+
+enum measure_op { MEASURE_COUNT, MEASURE_SUM, MEASURE_AVG };
+
+struct measure {
+	struct name name;
+	enum measure_op op;
+	int column; /* of the fact; -1: count of rows */
+};
+
+/* What business analysts may see: a table in data_visualization_schema, rebuilt whole. */
+struct aggregate {
+	struct name name;
+	int table; /* the fact */
+	/* Grouped by: columns of the fact, or of a dimension it refers to. */
+	struct {
+		struct name name;
+		int reference; /* index into the fact's references; -1: the fact's own column */
+		int column; /* index into columns of that table; -1: its natural key, or the date */
+	} by[DIMENSIONS_MAX];
+	unsigned by_n;
+	struct measure measures[MEASURES_MAX];
+	unsigned measures_n;
+	struct name subject; /* column of the fact that tells persons apart; its key by default */
+	unsigned k;	     /* default 10, at least 2 */
+	int64_t every_us;    /* default 1 day */
+	bool overlap;	     /* overlap: accepted */
+	char *comment;
+};
+
+enum handoff_format { HANDOFF_NDJSON, HANDOFF_CSV };
+
+struct handoff {
+	struct name name;
+	char *query; /* one SELECT over development_schema */
+	char *purpose;
+	struct name recipients[RECIPIENTS_MAX]; /* members of the policy */
+	unsigned recipients_n;
+	enum handoff_format format;
+	char *directory;  /* where the file goes */
+	int64_t every_us; /* 0: only by `weir handoff run` */
 };
 
 struct limits {				 /* names as in the pipeline file; each has a metric */
@@ -218,8 +300,22 @@ struct model {
 	int64_t keep_closed_us;		   /* default 30 days */
 	bool emit_on_close;
 	char *dsn; /* warehouse, the owner's: plan and apply only; read with conf_secret_read */
-	char *logins_dir;	    /* where apply writes login files */
-	char *rid_key_path;	    /* queue sources only */
+	char *logins_dir;   /* where apply writes login files */
+	char *rid_key_path; /* queue sources only */
+	/* Sealing: classes_n > 0 as soon as a field is sensitive; dead_letter is then the last of them. */
+	struct name classes[CLASSES_MAX];
+	unsigned classes_n;
+	struct domain domains[DOMAINS_MAX];
+	unsigned domains_n;
+	char *keys_dir;	 /* directory of policy and key files; NULL: nothing is sealed */
+	char *keys_role; /* the role that science is */
+	unsigned keys_role_epoch;
+	bool raw_warehouse; /* raw events are kept in development_schema */
+	int64_t raw_keep_us;
+	struct aggregate *aggregates;
+	unsigned aggregates_n;
+	struct handoff *handoffs;
+	unsigned handoffs_n;
 	bool foreign_keys_enforced; /* default: declared */
 	struct table *tables;
 	unsigned tables_n;

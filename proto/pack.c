@@ -151,6 +151,9 @@ pack_value(struct buf *b, const struct value *v)
 	case VALUE_JSON:
 		ext_write(b, PACK_EXT_JSON, v->text, v->len);
 		return;
+	case VALUE_SEALED:
+		ext_write(b, PACK_EXT_SEALED, v->text, v->len);
+		return;
 	case VALUE_TYPE_MAX:
 		break;
 	}
@@ -456,6 +459,10 @@ ext_read(struct pack_reader *r, const msgpack_object_ext *x, struct value *out)
 
 	if (x->type == PACK_EXT_JSON) {
 		*out = (struct value){.type = VALUE_JSON, .len = x->size, .text = x->ptr};
+		return true;
+	}
+	if (x->type == PACK_EXT_SEALED) {
+		*out = (struct value){.type = VALUE_SEALED, .len = x->size, .text = x->ptr};
 		return true;
 	}
 	if (x->type == PACK_EXT_DECIMAL) {

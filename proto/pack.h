@@ -20,6 +20,7 @@ enum {
 	PACK_EXT_DATE = 2,
 	PACK_EXT_TIMESTAMP = 3,
 	PACK_EXT_JSON = 4,
+	PACK_EXT_SEALED = 0x53, /* SEALING "Sealed field"; or a carried one, wire.h */
 };
 
 void pack_nil(struct buf *b);

@@ -50,7 +50,7 @@ edges_each(struct pipes *p, bool out,
 {
 	for (unsigned i = 0; i < edges_n; i++) {
 		const struct edge *d = &edges[i];
-		if ((out ? d->from : d->to) != p->setup.role)
+		if (d->span == EDGE_PEER || (out ? d->from : d->to) != p->setup.role)
 			continue;
 		unsigned peers = p->setup.count[out ? d->to : d->from];
 		for (unsigned j = 0; j < peers; j++) {

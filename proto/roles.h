@@ -16,7 +16,14 @@ enum role {
 	ROLE_MAX
 };
 
-enum role_per { ROLE_PER_ONE, ROLE_PER_INGESTS, ROLE_PER_LANES };
+enum role_per {
+	ROLE_PER_ONE,
+	ROLE_PER_INGESTS,
+	ROLE_PER_LANES,
+	ROLE_PER_SEALS, /* one as soon as the pipeline seals */
+	ROLE_PER_HANDS, /* one as soon as it has hand-overs */
+	ROLE_PER_MAX
+};
 enum role_kind { ROLE_KIND_DATA, ROLE_KIND_ALONE, ROLE_KIND_PARENT };
 
 enum {
@@ -29,6 +36,12 @@ enum {
 	NEED_PIPES = 1 << 6,
 	NEED_NET = 1 << 7,
 	NEED_FILES = 1 << 8,
+	NEED_TOKENS = 1 << 9,
+	NEED_SEALER = 1 << 10,
+	NEED_KEEPER = 1 << 11,
+	NEED_ROLE_KEY = 1 << 12,
+	NEED_RELEASE = 1 << 13,
+	NEED_HANDOFF = 1 << 14,
 };
 
 enum {
@@ -64,8 +77,10 @@ enum role role_find(const char *name);
  * opened; a frame type that is not in its row ends the receiver.
  *   EDGE_ALL   every sender of that role to every receiver
  *   EDGE_LANE  sender i to receiver i
+ *   EDGE_PEER  as EDGE_ALL, to or from a role that restarts alone: its name carries that role's
+ *              incarnation too, and it is made anew on a PEER control frame
  */
-enum edge_span { EDGE_ALL, EDGE_LANE };
+enum edge_span { EDGE_ALL, EDGE_LANE, EDGE_PEER };
 
 struct edge {
 	enum role from, to;

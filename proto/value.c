@@ -20,6 +20,7 @@ static const char *const type_names[VALUE_TYPE_MAX] = {
     [VALUE_NULL] = "null",	     [VALUE_BOOLEAN] = "boolean", [VALUE_INTEGER] = "integer",
     [VALUE_DECIMAL] = "decimal",     [VALUE_FLOAT] = "float",	  [VALUE_DATE] = "date",
     [VALUE_TIMESTAMP] = "timestamp", [VALUE_TEXT] = "text",	  [VALUE_JSON] = "json",
+    [VALUE_SEALED] = "sealed",
 };
 
 const char *
@@ -31,7 +32,7 @@ value_type_name(enum value_type t)
 enum value_type
 value_type_find(const char *name, size_t n)
 {
-	for (int t = VALUE_NULL + 1; t < VALUE_TYPE_MAX; t++)
+	for (int t = VALUE_NULL + 1; t < VALUE_SEALED; t++)
 		if (strlen(type_names[t]) == n && !memcmp(type_names[t], name, n))
 			return (enum value_type)t;
 	return VALUE_TYPE_MAX;

@@ -27,13 +27,14 @@ enum value_type {
 	VALUE_TIMESTAMP,
 	VALUE_TEXT,
 	VALUE_JSON,
+	VALUE_SEALED, /* opaque bytes: no expression, comparison or text of it exists */
 	VALUE_TYPE_MAX
 };
 
 enum {
 	DECIMAL_DIGITS_MAX = 38,
 	DECIMAL_SCALE_MAX = 18,
-	TEXT_BYTES_MAX = 1 << 20, /* longest text or json value of one field */
+	TEXT_BYTES_MAX = 1 << 20, /* longest text, json or sealed value of one field */
 	RID_BYTES = 16,
 	VALUE_FORMAT_MAX = 64, /* longest canonical text of anything but text and json */
 };
@@ -44,12 +45,12 @@ typedef unsigned __int128 uint128;
 struct value {
 	uint8_t type;  /* enum value_type */
 	uint8_t scale; /* of a decimal */
-	uint32_t len;  /* bytes of text or json */
+	uint32_t len;  /* bytes of text, json or sealed */
 	union {
 		bool boolean;
 		int64_t integer; /* integer, date, timestamp */
 		double real;
-		const char *text; /* text, json; not NUL-terminated */
+		const char *text; /* text, json, sealed; not NUL-terminated */
 		struct {
 			uint64_t lo;
 			int64_t hi;

@@ -27,6 +27,13 @@ enum {
 	REASON_MAX = 200,		     /* bytes of a dead letter's reason */
 	HASH_KEY_BYTES = 16,
 	DIGEST_BYTES = 16,
+	SUBJECT_ID_BYTES = 16, /* sid: keyed pseudonym of a person, in clear */
+	SUBJECT_SECRET_BYTES = 32,
+	POLICY_ROOT_BYTES = 32,
+	KEYREQ_SUBJECTS_MAX = 1024,
+	KEYREQ_WRAPS_MAX = 64,
+	WRAP_BYTES = 97,
+	CORE_BYTES_MAX = 512,
 };
 
 /* FRAME(ID, words): the name table, the roles' edges and the fuzzer expand this. */
@@ -43,7 +50,9 @@ enum {
 	X(STATE, "process states")                                                                 \
 	X(DEAD, "dead letters")                                                                    \
 	X(END, "a batch ends")                                                                     \
-	X(COMMITTED, "a batch is in the warehouse")
+	X(COMMITTED, "a batch is in the warehouse")                                                \
+	X(KEYREQ, "ingest asks the keeper: an envelope to publish, secrets of subjects")           \
+	X(KEYANS, "the keeper answers")
 
 enum frame_type {
 #define X(id, words) FRAME_##id,
@@ -106,7 +115,10 @@ struct own_range {
 
 struct own {
 	uint8_t hash_key[HASH_KEY_BYTES];
-	uint32_t shard; /* = lane */
+	bool has_policy; /* the database pins a policy: it wins over any file */
+	uint8_t policy_root[POLICY_ROOT_BYTES];
+	uint64_t policy_serial; /* the lowest that may be used */
+	uint32_t shard;		/* = lane */
 	int64_t epoch;
 	/* All of the pipeline that are not done; labels borrowed from the frame. */
 	struct partition *partitions;
@@ -144,8 +156,13 @@ struct record {
 	int64_t sequence;     /* 0 where the source declares none */
 	struct value *fields; /* model's order; the array is the caller's, FIELDS_MAX long */
 	uint32_t fields_n;
+	bool has_sid; /* sealed fields of this record are bound to this person */
+	uint8_t sid[SUBJECT_ID_BYTES];
 	const char *reason; /* RECORD_DEAD; borrowed */
 	uint32_t reason_len;
+	/* RECORD_DEAD: the event, sealed to class dead_letter; borrowed; length 0: not kept. */
+	const uint8_t *body;
+	uint32_t body_len;
 	uint8_t digest[DIGEST_BYTES]; /* RECORD_DEAD: keyed digest of the raw bytes */
 };
 
@@ -178,6 +195,59 @@ struct done {
 void wire_done_write(struct buf *b, const struct done *d);
 bool wire_done_read(struct pack_reader *r, struct done *d);
 
+/*
+ * ---- carried: a sealed value away from its record, as VALUE_SEALED of a process ----
+ * [payload bin, source label str, field path str, rid bin16, sid bin16 or nil]
+ */
+struct carried {
+	const uint8_t *payload; /* SEALING "Sealed field", or the erased form; all borrowed */
+	uint32_t payload_len;
+	const char *source, *path;
+	uint32_t source_len, path_len;
+	uint8_t rid[RID_BYTES];
+	bool has_sid;
+	uint8_t sid[SUBJECT_ID_BYTES];
+};
+
+void wire_carried_write(struct buf *b, const struct carried *c);
+/* False: not the bytes of one. */
+bool wire_carried_read(const void *p, size_t n, struct carried *c);
+
+/* ---- KEYREQ, KEYANS: `count` items; asked again until answered, so each is idempotent ---- */
+enum key_kind { KEY_PUBLISH, KEY_SUBJECTS };
+
+struct keyreq {
+	enum key_kind kind;
+	uint32_t request; /* rises in each ingest; the answer carries it back */
+	/* KEY_PUBLISH: the core without its signature, and every wrap */
+	const char *class;
+	uint32_t class_len;
+	const uint8_t *core;
+	uint32_t core_len;
+	const uint8_t *wraps[KEYREQ_WRAPS_MAX]; /* WRAP_BYTES each */
+	uint32_t wraps_n;
+	/* KEY_SUBJECTS */
+	const uint8_t *sids; /* SUBJECT_ID_BYTES each, one after another */
+	uint32_t sids_n;
+};
+
+struct keyans {
+	enum key_kind kind;
+	uint32_t request;
+	bool ok;
+	const char *reason; /* !ok: without values */
+	uint32_t reason_len;
+	const uint8_t *core; /* KEY_PUBLISH: signed */
+	uint32_t core_len;
+	const uint8_t *secrets[KEYREQ_SUBJECTS_MAX]; /* NULL: the person was erased */
+	uint32_t secrets_n;
+};
+
+void wire_keyreq_write(struct buf *b, const struct keyreq *k);
+bool wire_keyreq_read(struct pack_reader *r, struct keyreq *k);
+void wire_keyans_write(struct buf *b, const struct keyans *k);
+bool wire_keyans_read(struct pack_reader *r, struct keyans *k);
+
 /* ---- BEGIN: one item ---- */
 struct begin {
 	uint32_t shard;
@@ -207,7 +277,9 @@ struct row {
 	struct value *values;
 	uint32_t values_n;
 	uint64_t missing;	/* process facts only, else 0 */
-	uint8_t rid[RID_BYTES]; /* transaction facts, dimension versions; else zeros */
+	uint8_t rid[RID_BYTES]; /* transaction facts, raw events, dimension versions; else zeros */
+	bool has_sid;		/* raw events of a person */
+	uint8_t sid[SUBJECT_ID_BYTES];
 };
 
 void wire_table_write(struct buf *b, uint32_t table);
@@ -248,6 +320,10 @@ struct dead {
 	uint32_t reason_len;
 	bool has_digest;
 	uint8_t digest[DIGEST_BYTES];
+	const uint8_t *body; /* as in struct record */
+	uint32_t body_len;
+	bool has_sid;
+	uint8_t sid[SUBJECT_ID_BYTES];
 };
 
 void wire_dead_write(struct buf *b, const struct dead *d);

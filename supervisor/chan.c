@@ -155,6 +155,7 @@ frame_take(struct child *c, const struct ctl_frame *f, bool may_end, struct chan
 	case CTL_START:
 	case CTL_GO:
 	case CTL_DRAIN:
+	case CTL_PEER:
 	case CTL_TYPE_MAX:
 		break;
 	}

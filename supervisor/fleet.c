@@ -411,8 +411,13 @@ bool
 fleet_init(struct fleet *f, const struct fleet_setup *setup, struct err *e)
 {
 	const struct model *m = setup->model;
-	const unsigned many[] = {
-	    [ROLE_PER_ONE] = 1, [ROLE_PER_INGESTS] = m->ingests, [ROLE_PER_LANES] = m->lanes};
+	const unsigned many[ROLE_PER_MAX] = {
+	    [ROLE_PER_ONE] = 1,
+	    [ROLE_PER_INGESTS] = m->ingests,
+	    [ROLE_PER_LANES] = m->lanes,
+	    [ROLE_PER_SEALS] = m->classes_n > 0,
+	    [ROLE_PER_HANDS] = m->handoffs_n > 0,
+	};
 
 	memset(f, 0, sizeof *f);
 	f->setup = *setup;

@@ -203,6 +203,7 @@ convert_item(const struct json_item *it, enum value_type type, enum time_form fo
 	case VALUE_JSON:
 		return json(it, out, e);
 	case VALUE_NULL:
+	case VALUE_SEALED: /* the type of a value that was sealed, never of a field */
 	case VALUE_TYPE_MAX:
 		break;
 	}

@@ -22,6 +22,7 @@ static const char *const type_names[VALUE_TYPE_MAX] = {
     [VALUE_DECIMAL] = "numeric", [VALUE_FLOAT] = "double precision",
     [VALUE_DATE] = "date",	 [VALUE_TIMESTAMP] = "timestamp with time zone",
     [VALUE_TEXT] = "text",	 [VALUE_JSON] = "jsonb",
+    [VALUE_SEALED] = "bytea",
 };
 
 /* ---- columns ---- */

@@ -191,6 +191,12 @@ columns_read(const struct table *t, const char **columns)
 		columns[n++] = "version_at";
 		columns[n++] = "version_rid";
 		break;
+	case TABLE_RAW:
+		break;
+	case TABLE_SEALED_PROCESS:
+		columns[n++] = t->key.s;
+		columns[n++] = "revision";
+		break;
 	case TABLE_CALENDAR: /* the per-batch check of foreign keys */
 		columns[n++] = t->surrogate.s;
 		break;

@@ -12,8 +12,8 @@ struct list {
 static bool
 sent_as_value(enum row_column_role role)
 {
-	return role != ROW_RID && role != ROW_VERSION_RID && role != ROW_MISSING &&
-	       role != ROW_LOADED_AT && role != ROW_BATCH;
+	return role != ROW_RID && role != ROW_SID && role != ROW_VERSION_RID &&
+	       role != ROW_MISSING && role != ROW_LOADED_AT && role != ROW_BATCH;
 }
 
 static void
@@ -85,6 +85,25 @@ dimension_columns(struct list *l, const struct table *t)
 	add_loaded(l);
 }
 
+static void
+raw_columns(struct list *l, const struct table *t)
+{
+	add(l, ROW_RID, 0, "rid", VALUE_NULL, NULL);
+	add(l, ROW_EVENT_AT, 0, "event_at", VALUE_TIMESTAMP, NULL);
+	add(l, ROW_SID, 0, "sid", VALUE_NULL, NULL);
+	add_declared(l, t);
+	add_loaded(l);
+}
+
+static void
+sealed_columns(struct list *l, const struct model *m, const struct table *t)
+{
+	add(l, ROW_KEY, 0, t->key.s, m->key_type, NULL);
+	add_declared(l, t);
+	add(l, ROW_REVISION, 0, "revision", VALUE_INTEGER, NULL);
+	add_loaded(l);
+}
+
 unsigned
 row_columns(const struct model *m, unsigned table, struct row_column *columns, unsigned *values_n)
 {
@@ -100,6 +119,12 @@ row_columns(const struct model *m, unsigned table, struct row_column *columns, u
 		break;
 	case TABLE_DIMENSION:
 		dimension_columns(&l, t);
+		break;
+	case TABLE_RAW:
+		raw_columns(&l, t);
+		break;
+	case TABLE_SEALED_PROCESS:
+		sealed_columns(&l, m, t);
 		break;
 	case TABLE_CALENDAR: /* its key and its day; the rest is ddl_calendar.c's */
 		add(&l, ROW_SURROGATE, 0, t->surrogate.s, VALUE_INTEGER, NULL);

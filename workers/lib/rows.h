@@ -15,6 +15,12 @@
  *     of
  *   the table's from..to is invalid (-2)
  *
+ * Raw events (development_schema): a row for each decoded event
+ *   rid, event_at, sid, columns... (the source's fields; a sealed one carried, wire.h), loaded_at,
+ *   batch
+ * Sealed folds of a process (development_schema):
+ *   key, columns... (carried), revision, loaded_at, batch
+ *
  * loaded_at and batch are the database's and load's own: not in ROWS frames.
  */
 #ifndef WORKERS_LIB_ROWS_H
@@ -39,6 +45,7 @@ enum row_column_role {
 	ROW_INFERRED,
 	ROW_VERSION_AT,
 	ROW_VERSION_RID, /* from row.rid */
+	ROW_SID,	 /* from row.sid */
 	ROW_LOADED_AT,	 /* not sent */
 	ROW_BATCH,	 /* not sent */
 };

@@ -16,7 +16,7 @@ static const int64_t us_to_2000 = INT64_C(946684800000000);
 static const uint32_t value_oids[VALUE_TYPE_MAX] = {
     [VALUE_BOOLEAN] = OID_BOOL, [VALUE_INTEGER] = OID_INT8, [VALUE_DECIMAL] = OID_NUMERIC,
     [VALUE_FLOAT] = OID_FLOAT8, [VALUE_DATE] = OID_DATE,    [VALUE_TIMESTAMP] = OID_TIMESTAMPTZ,
-    [VALUE_TEXT] = OID_TEXT,	[VALUE_JSON] = OID_JSONB,
+    [VALUE_TEXT] = OID_TEXT,	[VALUE_JSON] = OID_JSONB,   [VALUE_SEALED] = OID_BYTEA,
 };
 
 uint32_t
@@ -222,6 +222,9 @@ copy_value(struct buf *b, const struct value *v)
 		return;
 	case VALUE_JSON:
 		copy_json(b, v);
+		return;
+	case VALUE_SEALED:
+		copy_bytes(b, v->text, v->len);
 		return;
 	case VALUE_TYPE_MAX:
 		break;
