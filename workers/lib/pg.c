@@ -289,6 +289,24 @@ pg_rows(const struct pg_result *r)
 	return (unsigned)PQntuples(r->r);
 }
 
+unsigned
+pg_columns(const struct pg_result *r)
+{
+	return (unsigned)PQnfields(r->r);
+}
+
+const char *
+pg_column_name(const struct pg_result *r, unsigned column)
+{
+	return PQfname(r->r, (int)column);
+}
+
+uint32_t
+pg_column_oid(const struct pg_result *r, unsigned column)
+{
+	return PQftype(r->r, (int)column);
+}
+
 bool
 pg_is_null(const struct pg_result *r, unsigned row, unsigned column)
 {

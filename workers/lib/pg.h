@@ -90,6 +90,9 @@ int pg_exit_code(const char sqlstate[static SQLSTATE_BYTES + 1]); /* an enum exi
 const char *pg_refusal(const char *sqlstate); /* of classes 22 and 23, in words without a value */
 
 unsigned pg_rows(const struct pg_result *r);
+unsigned pg_columns(const struct pg_result *r);
+const char *pg_column_name(const struct pg_result *r, unsigned column); /* borrowed */
+uint32_t pg_column_oid(const struct pg_result *r, unsigned column);	/* of its type */
 bool pg_is_null(const struct pg_result *r, unsigned row, unsigned column);
 const char *pg_text(const struct pg_result *r, unsigned row, unsigned column); /* NUL-terminated */
 const uint8_t *pg_bytes(const struct pg_result *r, unsigned row, unsigned column, size_t *n);
