@@ -44,7 +44,7 @@ LIBS_test       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -lrdkafka -lrabbitmq -lsimd
 
 objects = $(patsubst %,$(B)/%.o,$(basename $(wildcard $(addsuffix /*.c,$(1)) $(addsuffix /*.cc,$(1)))))
 
-PROTO_OBJ  = $(call objects,proto proto/expr)
+PROTO_OBJ  = $(call objects,proto proto/expr proto/seal)
 WORKER_OBJ = $(call objects,workers/lib)
 CLI_OBJ    = $(call objects,cli) $(B)/sql/migrations.o
 SUP_OBJ    = $(call objects,supervisor)

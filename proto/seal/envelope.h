@@ -1,10 +1,10 @@
 /*
  * envelope: a data key for its recipients (SEALING "Key envelope", "Order of publication").
  *
- *   core  "WRE1" | suite u8 = 1 | 3 zero | kid 16 | commit 32 | not_before_ms u64 | not_after_ms u64
- *         | sealer id 16 = B2b-128(sealer pk) | policy hash 16 | L(pipeline) L(class)
- *         | Ed25519 signature 64 over "WRE1-core\0" || all before
- *   wrap  suite u8 = 1 | rkid 16 = B2b-128(recipient pk) | crypto_box_seal(data key, pk) 80   97 bytes
+ *   core  "WRE1" | suite u8 = 1 | 3 zero | kid 16 | commit 32 | not_before_ms u64
+ *         | not_after_ms u64 | sealer id 16 = B2b-128(sealer pk) | policy hash 16
+ *         | L(pipeline) L(class) | Ed25519 signature 64 over "WRE1-core\0" || all before
+ *   wrap  suite u8 = 1 | rkid 16 = B2b-128(recipient pk) | crypto_box_seal(data key, pk) 80: 97
  *   whole (ext 0x4B, heads of lake objects)  u16 core length | core | u8 n | n wraps, n 1..64
  *
  * ingest makes a core without sealer and signature (core_encode) and the wraps of the class' roles
@@ -53,7 +53,7 @@ MUSTCHECK enum seal_error core_decode(const void *p, size_t n, bool is_signed, s
 /* Puts the sealer's id in and appends core and signature. */
 void core_sign(struct core *c, const struct key *sealer, struct buf *out);
 
-/* A signed core: decoded, sealer listed in the policy, signature, pipeline and class of the policy. */
+/* A signed core: decoded; sealer listed in the policy, signature, its pipeline and class. */
 MUSTCHECK enum seal_error core_verify(const void *p, size_t n, const struct policy *policy,
 				      struct core *out);
 

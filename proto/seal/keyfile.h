@@ -22,6 +22,7 @@
 #define PROTO_SEAL_KEYFILE_H
 
 #include "buf.h"
+#include "model.h"
 #include "seal/error.h"
 #include "seal/secret.h"
 
@@ -31,7 +32,7 @@ enum {
 	KEY_ID_BYTES = 16,
 	KEY_SEALED_BYTES = 80, /* 32 bytes in crypto_box_seal */
 	KEY_LABEL_MAX = 160,
-	KEYFILE_HEAD_BYTES = 58,				      /* before the label */
+	KEYFILE_HEAD_BYTES = 58,				     /* before the label */
 	KEYFILE_BYTES_MAX = KEYFILE_HEAD_BYTES + KEY_LABEL_MAX + 48, /* a longer one: MALFORMED */
 	KDF_OPSLIMIT_MIN = 1,
 	KDF_OPSLIMIT_MAX = 10,
@@ -41,16 +42,16 @@ enum {
 	KDF_MEMLIMIT_KIB_DEFAULT = 256 * 1024,
 };
 
-enum key_type { /* the byte in the file */
-	KEY_ROOT = 1,	/* Ed25519: signs policies */
-	KEY_SEALER = 2, /* Ed25519: signs envelopes */
-	KEY_AUDIT = 3,	/* Ed25519: signs heads of the audit chain */
-	KEY_ESCROW = 4, /* X25519 */
-	KEY_MEMBER = 5, /* X25519, a person's */
-	KEY_ROLE = 6,	/* X25519, of a role and epoch */
-	KEY_TOKEN = 7,	/* symmetric, of a domain and epoch */
-	KEY_RID = 8,	/* symmetric */
-	KEY_TYPE_MAX
+enum key_type {			/* the byte in the file */
+		KEY_ROOT = 1,	/* Ed25519: signs policies */
+		KEY_SEALER = 2, /* Ed25519: signs envelopes */
+		KEY_AUDIT = 3,	/* Ed25519: signs heads of the audit chain */
+		KEY_ESCROW = 4, /* X25519 */
+		KEY_MEMBER = 5, /* X25519, a person's */
+		KEY_ROLE = 6,	/* X25519, of a role and epoch */
+		KEY_TOKEN = 7,	/* symmetric, of a domain and epoch */
+		KEY_RID = 8,	/* symmetric */
+		KEY_TYPE_MAX
 };
 
 enum kdf { KDF_NONE = 0, KDF_ARGON2ID13 = 1 };
@@ -67,8 +68,8 @@ struct key; /* the secret is in the arena; type, label and public key beside it 
 MUSTCHECK enum seal_error key_generate(enum key_type t, const char *name, unsigned epoch,
 				       struct key **out);
 /* From 32 bytes (a test's, or those of an older kind of file); the caller wipes them. */
-MUSTCHECK enum seal_error key_of(enum key_type t, const char *label, const uint8_t secret[static 32],
-				 struct key **out);
+MUSTCHECK enum seal_error key_of(enum key_type t, const char *label,
+				 const uint8_t secret[static 32], struct key **out);
 void key_free(struct key *k); /* wipes; NULL is fine */
 enum key_type key_type(const struct key *k);
 const char *key_label(const struct key *k);

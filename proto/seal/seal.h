@@ -8,8 +8,8 @@
  *   erased   exactly 01 01 02 00: flags bit 1 stands alone and nothing follows
  *   inside   the value as MessagePack, then sodium_pad to a multiple of 2^padexp (0x80, zeros; a
  *            whole block when it fits exactly); padexp 0: no padding at all
- *   AAD      payload[0..20) || L(pipeline) || L(source label) || L(field path) || rid[16] || sid[16]
- *            sid zeros when not subject-bound
+ *   AAD      payload[0..20) || L(pipeline) || L(source label) || L(field path)
+ *            || rid[16] || sid[16]; sid zeros when not subject-bound
  *   keys     fk = B2b-256(data key, "weir1.field", sid || s), both zeros when not subject-bound
  *            nk = B2b-256(data key, "weir1.nonce", "")
  *            commit = B2b-256(data key, "weir1.commit", ""), kid = commit[0..16)
@@ -18,7 +18,7 @@
  *
  * Values inside, as pack_value() of pack.h writes them: nil, bool, integer (any of MessagePack's
  * integers within int64), float64, str, and
- *   decimal    ext 1: scale u8 (0..18), then the units in 1 to 16 bytes, big-endian two's complement
+ *   decimal    ext 1: scale u8 (0..18), then the units, 1 to 16 bytes big-endian two's complement
  *   date       ext 2: days since 1970-01-01, 8 bytes big-endian two's complement
  *   timestamp  ext 3: microseconds since 1970-01-01T00:00:00Z, 8 bytes likewise
  *   json       ext 4: the text as UTF-8
@@ -26,9 +26,9 @@
  * Anything else (float32, arrays, maps, other ext, trailing bytes) is SEAL_VALUE.
  *
  * Order of a reader's checks, which decides the error class: fewer than 4 bytes MALFORMED; VERSION;
- * SUITE; flags: not 0, 1, 2: FLAGS; padexp PADDING; flags 2: padexp not 0 PADDING, other length than
- * 4 MALFORMED, else ERASED; fewer than 61 bytes MALFORMED; more than SEAL_PAYLOAD_MAX SIZE; other
- * kid KEY; bound but no subject secret ERASED; AUTH; PADDING; VALUE.
+ * SUITE; flags: not 0, 1, 2: FLAGS; padexp PADDING; flags 2: padexp not 0 PADDING, other length
+ * than 4 MALFORMED, else ERASED; fewer than 61 bytes MALFORMED; more than SEALED_PAYLOAD_MAX SIZE;
+ * other kid KEY; bound but no subject secret ERASED; AUTH; PADDING; VALUE.
  */
 #ifndef PROTO_SEAL_SEAL_H
 #define PROTO_SEAL_SEAL_H
@@ -38,20 +38,18 @@
 #include "value.h"
 
 enum {
-	SEAL_VERSION = 1,
-	SEAL_SUITE = 1,
-	SEAL_SUBJECT_BOUND = 1 << 0,
-	SEAL_IS_ERASED = 1 << 1,
-	SEAL_ERASED_BYTES = 4,
-	SEAL_PREFIX_BYTES = 20, /* what the AAD takes of the payload */
-	SEAL_HEAD_BYTES = 44,
-	SEAL_TAG_BYTES = 16,
-	SEAL_PADEXP_MIN = 4, /* and 0: none */
-	SEAL_PADEXP_MAX = 12,
-	SEAL_NAME_MAX = 255,			/* pipeline, source label, field path: bytes each */
-	SEAL_ENCODED_MAX = TEXT_BYTES_MAX + 16, /* a value of 1 MiB and its MessagePack head */
-	SEAL_PAYLOAD_MAX =
-	    SEAL_HEAD_BYTES + SEAL_ENCODED_MAX + (1 << SEAL_PADEXP_MAX) + SEAL_TAG_BYTES,
+	SEALED_VERSION = 1,
+	SEALED_SUITE = 1,
+	SEALED_BOUND = 1 << 0,
+	SEALED_ERASED = 1 << 1,
+	SEALED_ERASED_BYTES = 4,
+	SEALED_PREFIX_BYTES = 20, /* what the AAD takes of the payload */
+	SEALED_HEAD_BYTES = 44,
+	SEALED_TAG_BYTES = 16,
+	SEALED_PADEXP_MIN = 4, /* and 0: none */
+	SEALED_PADEXP_MAX = 12,
+	SEALED_NAME_MAX = 255,		     /* pipeline, source label, field path: bytes each */
+	SEALED_PAYLOAD_MAX = TEXT_BYTES_MAX, /* 1 MiB, all in all */
 	KID_BYTES = 16,
 	SID_BYTES = 16,
 	COMMIT_BYTES = 32,
@@ -66,9 +64,9 @@ struct seal_random {
 /* ---- the data key ---- */
 struct data_key; /* in the arena; made once per window, not once per record */
 
-/* A fresh one. random NULL: the system's, taken in blocks. SEAL_SYSTEM: no locked memory is left. */
+/* A fresh one. random NULL: the system's, taken in blocks. SYSTEM: no locked memory is left. */
 MUSTCHECK enum seal_error data_key_new(const struct seal_random *random, struct data_key **out);
-void data_key_free(struct data_key *k); /* wipes; NULL is fine */
+void data_key_free(struct data_key *k);			  /* wipes; NULL is fine */
 const uint8_t *data_key_kid(const struct data_key *k);	  /* KID_BYTES */
 const uint8_t *data_key_commit(const struct data_key *k); /* COMMIT_BYTES */
 
@@ -82,13 +80,13 @@ const uint8_t *data_key_commit(const struct data_key *k); /* COMMIT_BYTES */
 struct seal_place {
 	uint16_t aad_bytes; /* up to where the rid goes */
 	uint8_t padexp;	    /* for sealing; opening takes the payload's */
-	uint8_t aad[SEAL_PREFIX_BYTES + 3 * (2 + SEAL_NAME_MAX) + RID_BYTES + SID_BYTES];
+	uint8_t aad[SEALED_PREFIX_BYTES + 3 * (2 + SEALED_NAME_MAX) + RID_BYTES + SID_BYTES];
 };
 
 /*
  * source is the label (name@cluster#generation), field the dotted path of the event (struct
  * field.path; "$event" for a dead letter's event, "$unknown" for undeclared fields). SEAL_SIZE: a
- * name longer than SEAL_NAME_MAX. SEAL_PADDING: padexp is neither 0 nor 4..12.
+ * name longer than SEALED_NAME_MAX. SEAL_PADDING: padexp is neither 0 nor 4..12.
  */
 MUSTCHECK enum seal_error seal_place_set(struct seal_place *at, const char *pipeline,
 					 const char *source, size_t source_len, const char *field,
@@ -107,7 +105,8 @@ struct seal_subject {
 
 /*
  * Appends the payload (not the ext head around it) to out. who NULL: not subject-bound. Null and
- * empty values are sealed too. SEAL_SIZE: longer than 1 MiB. The plaintext is wiped from the
+ * empty values are sealed too. SEAL_SIZE: the
+ * payload would pass SEALED_PAYLOAD_MAX. The plaintext is wiped from the
  * scratch memory used. A VALUE_SEALED is a bug.
  */
 MUSTCHECK enum seal_error seal_value(struct data_key *k, struct seal_place *at,

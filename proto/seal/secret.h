@@ -16,8 +16,9 @@
 #include "seal/error.h"
 
 enum {
-	SECRET_ARENA_BYTES = 32768, /* of the first part: fits a limit of 64 KiB; grows by such parts */
-	SECRET_BYTES_MAX = 4096,    /* one secret */
+	SECRET_ARENA_BYTES =
+	    32768, /* of the first part: fits a limit of 64 KiB; grows by such parts */
+	SECRET_BYTES_MAX = 4096, /* one secret */
 	SECRET_KEY_BYTES = 32,
 };
 
@@ -32,7 +33,7 @@ size_t secret_unlocked_bytes(void); /* of the arena: bytes that could not be loc
 
 struct secret;
 
-/* A copy of n bytes, 1 to SECRET_BYTES_MAX. NULL: required to be locked, and the limit is reached. */
+/* A copy of n bytes, 1 to SECRET_BYTES_MAX. NULL: must be locked, and the limit is reached. */
 MUSTCHECK struct secret *secret_of(const void *p, size_t n);
 MUSTCHECK struct secret *secret_random(size_t n);
 void secret_free(struct secret *s); /* wipes; NULL is fine */
