@@ -126,9 +126,6 @@ new_compare(struct weak *w)
 		if (!policy_class(w->is, b->class.s))
 			weak_add(w, "%s.%s: class %s is not signed: nobody would be its recipient",
 				 b->source.s, b->path, b->class.s);
-		if (!sensitive_find(w->is, b->source.s, b->path))
-			weak_add(w, "%s.%s: sensitive, but not in the signed list", b->source.s,
-				 b->path);
 	}
 	for (unsigned i = 0; i < w->wanted->sources_n; i++) {
 		const struct policy_source *b = &w->wanted->sources[i];
