@@ -24,7 +24,7 @@ CFLAGS_ALL   = -std=gnu11 $(OPT) -g -fPIE -fstack-protector-strong $(WARN) $(SAN
 CXXFLAGS_ALL = -std=c++17 $(OPT) -g -fPIE -fno-exceptions -fno-rtti -Wall -Wextra $(SANFLAGS) $(INC) -MMD -MP
 LDFLAGS_ALL  = -pie -Wl,-z,relro,-z,now,--as-needed $(SANFLAGS) $(LDFLAGS)
 
-WORKER_ROLES = ingest correlate transform load task status null
+WORKER_ROLES = ingest keeper correlate transform load task science status null
 ROLES        = supervisor $(WORKER_ROLES)
 
 # What each executable may link beside libproto and libworker; archives pull only what is used.
@@ -32,10 +32,12 @@ LIBS_COMMON     = -lfyaml -lseccomp -lpthread -lm
 LIBS_WORKER     = -lzmq -lmsgpackc -lsodium
 LIBS_supervisor = $(LIBS_COMMON)
 LIBS_ingest     = $(LIBS_COMMON) $(LIBS_WORKER) -lrdkafka -lrabbitmq -lsimdjson -lzstd -lz -lstdc++
+LIBS_keeper     = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_correlate  = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_transform  = $(LIBS_COMMON) $(LIBS_WORKER)
 LIBS_load       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_task       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
+LIBS_science    = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_status     = $(LIBS_COMMON) $(LIBS_WORKER) -lmicrohttpd -ljansson
 LIBS_null       = $(LIBS_COMMON) $(LIBS_WORKER)
 LIBS_weir       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -ljansson

@@ -1,5 +1,13 @@
 /*
- * start: the command line of the supervisor, for up, run and demo.
+ * start: the command line of the supervisor, for up, run, demo and handoff run.
+ *
+ * One hand-over: mode "run" with "--only" "science" "--handoff" NAME (and "--wait" SECONDS). Only
+ * the science worker is born; it does that hand-over and ends. Then the supervisor prints one line,
+ *
+ *	{"pipeline": .., "handoff": NAME, "seconds": .., "exit": CODE, "result": {..}}
+ *
+ * and exits with CODE. result is what the science worker said with skel_end(w, 0, "%s", RESULT);
+ * where it failed, "reason" stands in its place.
  */
 #ifndef CLI_START_H
 #define CLI_START_H

@@ -131,7 +131,9 @@ fields_wrong(const struct ctl_frame *f)
 			return "flag";
 		if (!text_ends(f->config.dir, sizeof f->config.dir))
 			return "dir";
-		return text_ends(f->config.instance, sizeof f->config.instance) ? NULL : "instance";
+		if (!text_ends(f->config.instance, sizeof f->config.instance))
+			return "instance";
+		return text_ends(f->config.handoff, sizeof f->config.handoff) ? NULL : "handoff";
 	case CTL_FD:
 		if (f->fd.kind >= CTL_FD_KIND_MAX)
 			return "kind";
@@ -139,7 +141,9 @@ fields_wrong(const struct ctl_frame *f)
 			return "whose";
 		return text_ends(f->fd.name, sizeof f->fd.name) ? NULL : "name";
 	case CTL_PEER:
-		return f->peer.of_role < ROLE_MAX ? NULL : "whose";
+		if (f->peer.of_role >= ROLE_MAX)
+			return "whose";
+		return f->peer.incarnation && f->peer.generation ? NULL : "number";
 	case CTL_READY:
 		return f->ready.separation < SEPARATION_MAX ? NULL : "separation";
 	case CTL_STATS:

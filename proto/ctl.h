@@ -57,6 +57,8 @@ struct ctl_frame {
 			int64_t until_wall_us; /* bounded: events that arrive later are not read */
 			char dir[108];	       /* of the pipes' sockets */
 			char instance[64];     /* name of this supervisor, for the instance row */
+			char handoff[64];      /* science: this hand-over alone, then BYE;
+							     "": each at its time */
 		} config;
 		struct {
 			uint16_t kind;

@@ -17,13 +17,22 @@ enum {
 	LINGER_MS = 2000,	      /* how long closing waits for frames that nobody took yet */
 	WAIT_ITEMS_MAX = 128,	      /* sockets and descriptors of one wait */
 	MALLOC_KEEP_BYTES = 64 << 20, /* frames come from the heap, not from a fresh mapping each */
+	/* The receiver of a new pipe may bind a moment after its sender connects. */
+	PEER_RETRY_MS = 5,
+	PEER_RETRY_MS_MAX = 500,
 };
 
 struct end_point { /* one socket: one edge between two workers */
 	void *socket;
 	const struct edge *edge;
 	unsigned peer;
+	uint32_t generation;
 	uint64_t seq; /* last sent or received */
+};
+
+/* What the pipes to a role that restarts alone were made for; zeros: there are none yet. */
+struct peering {
+	uint32_t incarnation, generation;
 };
 
 struct pipes {
@@ -33,6 +42,7 @@ struct pipes {
 	struct end_point *in, *out;
 	unsigned in_n, out_n;
 	unsigned turn; /* of pipe_recv's round */
+	struct peering peering[ROLE_MAX];
 	struct pipe_counts counts;
 };
 
@@ -42,15 +52,24 @@ address(enum role role, unsigned index)
 	return (uint16_t)((unsigned)role << 8 | index);
 }
 
+/* Edges with one role that restarts alone, or (ROLE_MAX) those of the data workers alone. */
+static bool
+edge_is_with(const struct edge *d, enum role alone)
+{
+	if (alone == ROLE_MAX)
+		return d->span != EDGE_PEER;
+	return d->span == EDGE_PEER && (d->from == alone || d->to == alone);
+}
+
 /* Calls visit for each peer at the other end of an edge of ours; out: edges we send on. */
 static bool
-edges_each(struct pipes *p, bool out,
+edges_each(struct pipes *p, bool out, enum role alone,
 	   bool (*visit)(struct pipes *, const struct edge *, unsigned, struct err *),
 	   struct err *e)
 {
 	for (unsigned i = 0; i < edges_n; i++) {
 		const struct edge *d = &edges[i];
-		if (d->span == EDGE_PEER || (out ? d->from : d->to) != p->setup.role)
+		if (!edge_is_with(d, alone) || (out ? d->from : d->to) != p->setup.role)
 			continue;
 		unsigned peers = p->setup.count[out ? d->to : d->from];
 		for (unsigned j = 0; j < peers; j++) {
@@ -63,31 +82,53 @@ edges_each(struct pipes *p, bool out,
 	return true;
 }
 
+/* The role of a peered edge that restarts alone: its incarnation is in the name. */
+static const struct peering *
+edge_peering(const struct pipes *p, const struct edge *d)
+{
+	enum role alone = role_rows[d->from].kind == ROLE_KIND_ALONE ? d->from : d->to;
+
+	return &p->peering[alone];
+}
+
 static bool
 url_make(const struct pipes *p, const struct edge *d, unsigned from, unsigned to, char *url,
 	 size_t n, struct err *e)
 {
-	int len = snprintf(url, n, "ipc://%s/%u.%s%u.%s%u", p->dir, p->setup.generation,
-			   role_name(d->from), from, role_name(d->to), to);
+	const struct peering *peering = edge_peering(p, d);
+	char number[32];
+	int len;
 
+	if (d->span == EDGE_PEER)
+		snprintf(number, sizeof number, "%u-%u", peering->generation, peering->incarnation);
+	else
+		snprintf(number, sizeof number, "%u", p->setup.generation);
+	len = snprintf(url, n, "ipc://%s/%s.%s%u.%s%u", p->dir, number, role_name(d->from), from,
+		       role_name(d->to), to);
 	if (len < 0 || (size_t)len >= n)
 		return err_set(e, EXIT_CONFIG, "the directory of the pipes has too long a name: %s",
 			       p->dir);
 	return true;
 }
 
+/* A peered pipe is dropped with what is in it: its other end is gone, or will be told. */
 static bool
-socket_make(struct pipes *p, int type, void **out, struct err *e)
+socket_make(struct pipes *p, int type, bool peered, void **out, struct err *e)
 {
-	int none = 0, linger = LINGER_MS;
+	int none = 0, linger = peered ? 0 : LINGER_MS;
+	int retry = PEER_RETRY_MS, retry_max = PEER_RETRY_MS_MAX;
 	void *s = zmq_socket(p->context, type);
 
 	if (!s)
 		return err_set(e, EXIT_BUG, "cannot make a pipe: %s", zmq_strerror(errno));
 	/* No high-water mark: what bounds the pipes is ingest's credit. */
-	if (zmq_setsockopt(s, ZMQ_SNDHWM, &none, sizeof none) ||
-	    zmq_setsockopt(s, ZMQ_RCVHWM, &none, sizeof none) ||
-	    zmq_setsockopt(s, ZMQ_LINGER, &linger, sizeof linger)) {
+	bool good = !zmq_setsockopt(s, ZMQ_SNDHWM, &none, sizeof none) &&
+		    !zmq_setsockopt(s, ZMQ_RCVHWM, &none, sizeof none) &&
+		    !zmq_setsockopt(s, ZMQ_LINGER, &linger, sizeof linger);
+	if (good && peered)
+		good = !zmq_setsockopt(s, ZMQ_RECONNECT_IVL, &retry, sizeof retry) &&
+		       !zmq_setsockopt(s, ZMQ_RECONNECT_IVL_MAX, &retry_max, sizeof retry_max);
+	if (!good) {
 		err_set(e, EXIT_BUG, "cannot set up a pipe: %s", zmq_strerror(errno));
 		zmq_close(s);
 		return false;
@@ -96,13 +137,16 @@ socket_make(struct pipes *p, int type, void **out, struct err *e)
 	return true;
 }
 
-static struct end_point *
-end_point_add(struct end_point **list, unsigned *n, void *socket, const struct edge *d,
-	      unsigned peer)
+static void
+end_point_add(struct pipes *p, struct end_point **list, unsigned *n, void *socket,
+	      const struct edge *d, unsigned peer)
 {
+	uint32_t generation =
+	    d->span == EDGE_PEER ? edge_peering(p, d)->generation : p->setup.generation;
+
 	*list = mem_resize(*list, *n + 1, sizeof **list);
-	(*list)[*n] = (struct end_point){.socket = socket, .edge = d, .peer = peer};
-	return &(*list)[(*n)++];
+	(*list)[(*n)++] =
+	    (struct end_point){.socket = socket, .edge = d, .peer = peer, .generation = generation};
 }
 
 static bool
@@ -112,9 +156,9 @@ bind_in(struct pipes *p, const struct edge *d, unsigned peer, struct err *e)
 	void *s;
 
 	if (!url_make(p, d, peer, p->setup.index, url, sizeof url, e) ||
-	    !socket_make(p, ZMQ_PULL, &s, e))
+	    !socket_make(p, ZMQ_PULL, d->span == EDGE_PEER, &s, e))
 		return false;
-	end_point_add(&p->in, &p->in_n, s, d, peer);
+	end_point_add(p, &p->in, &p->in_n, s, d, peer);
 	if (zmq_bind(s, url))
 		return err_set(e, EXIT_BUG, "cannot bind %s: %s", url, zmq_strerror(errno));
 	return true;
@@ -127,9 +171,9 @@ connect_out(struct pipes *p, const struct edge *d, unsigned peer, struct err *e)
 	void *s;
 
 	if (!url_make(p, d, p->setup.index, peer, url, sizeof url, e) ||
-	    !socket_make(p, ZMQ_PUSH, &s, e))
+	    !socket_make(p, ZMQ_PUSH, d->span == EDGE_PEER, &s, e))
 		return false;
-	end_point_add(&p->out, &p->out_n, s, d, peer);
+	end_point_add(p, &p->out, &p->out_n, s, d, peer);
 	if (zmq_connect(s, url))
 		return err_set(e, EXIT_BUG, "cannot connect %s: %s", url, zmq_strerror(errno));
 	return true;
@@ -152,7 +196,7 @@ pipes_open(const struct pipes_setup *setup, struct pipes **out, struct err *e)
 	bool ok = len >= 0 && (size_t)len < sizeof p->dir;
 	if (!ok)
 		err_set(e, EXIT_CONFIG, "the directory of the pipes has too long a name");
-	if (!ok || !edges_each(p, false, bind_in, e)) {
+	if (!ok || !edges_each(p, false, ROLE_MAX, bind_in, e)) {
 		pipes_close(p);
 		return false;
 	}
@@ -163,7 +207,7 @@ pipes_open(const struct pipes_setup *setup, struct pipes **out, struct err *e)
 bool
 pipes_connect(struct pipes *p, struct err *e)
 {
-	return edges_each(p, true, connect_out, e);
+	return edges_each(p, true, ROLE_MAX, connect_out, e);
 }
 
 void
@@ -179,6 +223,53 @@ pipes_close(struct pipes *p)
 	free(p->in);
 	free(p->out);
 	free(p);
+}
+
+static void
+end_points_drop(struct end_point *list, unsigned *n, enum role alone)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < *n; i++) {
+		if (edge_is_with(list[i].edge, alone))
+			zmq_close(list[i].socket);
+		else
+			list[kept++] = list[i];
+	}
+	*n = kept;
+}
+
+bool
+pipes_peer(struct pipes *p, enum role role, uint32_t incarnation, uint32_t generation,
+	   struct err *e)
+{
+	struct peering *last = &p->peering[role];
+	bool with = false, was = last->incarnation > 0;
+
+	for (unsigned i = 0; i < edges_n; i++)
+		with |= edge_is_with(&edges[i], role) &&
+			(edges[i].from == p->setup.role || edges[i].to == p->setup.role);
+	if (!with || role_rows[role].kind != ROLE_KIND_ALONE)
+		return err_set(e, EXIT_BUG, "%s has no pipes that are made anew for %s",
+			       role_name(p->setup.role), role_name(role));
+	if (!incarnation || incarnation < last->incarnation || generation < last->generation ||
+	    (was && incarnation == last->incarnation && generation == last->generation))
+		return err_set(e, EXIT_BUG, "%s: PEER %u-%u after %u-%u", role_name(role),
+			       generation, incarnation, last->generation, last->incarnation);
+	end_points_drop(p->in, &p->in_n, role);
+	end_points_drop(p->out, &p->out_n, role);
+	p->turn = 0;
+	*last = (struct peering){.incarnation = incarnation, .generation = generation};
+	return edges_each(p, false, role, bind_in, e) && edges_each(p, true, role, connect_out, e);
+}
+
+bool
+pipe_peered(const struct pipes *p, enum role to)
+{
+	for (unsigned i = 0; i < p->out_n; i++)
+		if (p->out[i].edge->span == EDGE_PEER && p->out[i].edge->to == to)
+			return true;
+	return false;
 }
 
 void
@@ -221,7 +312,7 @@ message_send(struct pipes *p, struct end_point *o, uint8_t *data, size_t n, enum
 	    .version = WIRE_VERSION,
 	    .type = (uint8_t)type,
 	    .flags = flags,
-	    .generation = p->setup.generation,
+	    .generation = o->generation,
 	    .sender = address(p->setup.role, p->setup.index),
 	    .receiver = address(o->edge->to, o->peer),
 	    .count = count,
@@ -275,9 +366,9 @@ frame_check(const struct pipes *p, const struct end_point *i, const struct frame
 {
 	const char *from = role_name(i->edge->from);
 
-	if (h->generation != p->setup.generation)
+	if (h->generation != i->generation)
 		return err_set(e, EXIT_BUG, "%s %u sent a frame of generation %u, this is %u", from,
-			       i->peer, h->generation, p->setup.generation);
+			       i->peer, h->generation, i->generation);
 	if (h->sender != address(i->edge->from, i->peer) ||
 	    h->receiver != address(p->setup.role, p->setup.index))
 		return err_set(e, EXIT_BUG, "a frame from %s %u is addressed wrongly", from,

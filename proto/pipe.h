@@ -9,6 +9,10 @@
  * A receiver that sees another version, generation, sender, a gap in seq, a frame type its edge
  * does not list, or a wrong length fails pipe_recv: the worker must exit, the generation ends. One
  * thread. Created after exec and sandbox, never before a fork.
+ *
+ * Pipes to and from a role that restarts alone (EDGE_PEER) are none of pipes_open's: they are made,
+ * and made anew, by pipes_peer, under names that carry generation and incarnation. What was under
+ * way in the old ones is lost, and known to be: whoever asked asks again after pipes_peer.
  */
 #ifndef PROTO_PIPE_H
 #define PROTO_PIPE_H
@@ -35,6 +39,18 @@ MUSTCHECK bool pipes_connect(struct pipes *p, struct err *e);
 void pipes_close(struct pipes *p);
 
 /*
+ * The role that restarts alone now lives as `incarnation` (from 1), the data workers as
+ * `generation`: closes the pipes to and from it and makes new ones, in which seq begins at 1. A
+ * frame of the old ones, also one that has arrived and was not taken, is never seen. False with
+ * EXIT_BUG: neither number has risen or one has fallen, or we have no edge with that role.
+ */
+MUSTCHECK bool pipes_peer(struct pipes *p, enum role role, uint32_t incarnation,
+			  uint32_t generation, struct err *e);
+
+/* Whether pipes to this role are there: before the first pipes_peer, pipe_send to it is a bug. */
+bool pipe_peered(const struct pipes *p, enum role to);
+
+/*
  * Sends. body: the frame's bytes were appended to *body after pipe_body_start, which reserves the
  * head's room; the pipe takes the bytes over and leaves *body empty.
  */
@@ -59,7 +75,6 @@ enum pipe_result { PIPE_FRAME, PIPE_EMPTY, PIPE_BROKEN };
 enum pipe_result pipe_recv(struct pipes *p, struct frame *f, struct err *e);
 void frame_release(struct frame *f);
 
-/* Copies a frame with its own bytes (to keep it past release). */
 /* Sends the same body on to another worker without decoding it; f stays the caller's. */
 void pipe_forward(struct pipes *p, enum role to, unsigned index, const struct frame *f);
 

@@ -88,6 +88,8 @@ enum {
 	PATH_SOCKETS = PATH_READ | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REMOVE_FILE,
 	PATH_DEVICE = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE,
 	PATH_TRUNCATE = 1 << 14, /* since ABI 3; newer than Debian 12's header */
+	PATH_FILES = PATH_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+		     LANDLOCK_ACCESS_FS_REMOVE_FILE,
 	PATH_ALL_ABI1 = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1,
 };
 
@@ -133,6 +135,9 @@ paths_allow(int ruleset, const struct sandbox_setup *setup, struct err *e)
 			return false;
 	for (const char *const *path = setup->readable; path && *path; path++)
 		if (!path_allow(ruleset, *path, PATH_READ, e))
+			return false;
+	for (const char *const *path = setup->writable; path && *path; path++)
+		if (!path_allow(ruleset, *path, PATH_FILES, e))
 			return false;
 	if (!path_allow(ruleset, "/dev/null", PATH_DEVICE, e))
 		return false;

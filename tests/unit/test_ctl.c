@@ -52,6 +52,8 @@ good(enum ctl_type type)
 	f.role = ROLE_INGEST;
 	if (type == CTL_HELLO)
 		f.hello.pid = 1;
+	if (type == CTL_PEER)
+		f.peer.incarnation = f.peer.generation = 1;
 	return f;
 }
 

@@ -78,6 +78,15 @@ skel_read_fd(int fd, size_t max, struct buf *out, struct err *e)
 	}
 }
 
+int
+skel_key(const struct worker *w, const char *name)
+{
+	for (unsigned i = 0; i < w->keys_n; i++)
+		if (!strcmp(w->keys[i].name, name))
+			return w->keys[i].fd;
+	return -1;
+}
+
 bool
 skel_secret(struct worker *w, const char *name, struct buf *out, struct err *e)
 {
@@ -138,7 +147,7 @@ fd_close(int *fd)
 	*fd = -1;
 }
 
-/* The login, the key and the secrets: start has read what it needs. */
+/* The login, the keys and the secrets: start has read what it needs. */
 static void
 secrets_close(struct worker *w)
 {
@@ -147,6 +156,9 @@ secrets_close(struct worker *w)
 	for (unsigned i = 0; i < w->secrets_n; i++)
 		fd_close(&w->secrets[i].fd);
 	w->secrets_n = 0;
+	for (unsigned i = 0; i < w->keys_n; i++)
+		fd_close(&w->keys[i].fd);
+	w->keys_n = 0;
 }
 
 static bool
@@ -170,8 +182,15 @@ sandbox_birth(struct worker *w, struct sandbox_report *report, struct err *e)
 	struct sandbox_setup setup = {.role = w->ops->role, .readable = certificates.list};
 	struct buf login = {0};
 
-	if (role_rows[w->ops->role].needs & NEED_PIPES)
+	const char *places[HANDOFFS_MAX + 1] = {NULL};
+	unsigned needs = role_rows[w->ops->role].needs, places_n = 0;
+
+	if (needs & NEED_PIPES)
 		setup.pipe_dir = w->skel->dir;
+	for (unsigned i = 0; (needs & NEED_HANDOFF) && i < w->model->handoffs_n; i++)
+		if (w->model->handoffs[i].directory)
+			places[places_n++] = w->model->handoffs[i].directory;
+	setup.writable = places;
 	bool done = w->login_fd < 0 || skel_read_fd(w->login_fd, SECRET_BYTES_MAX, &login, e);
 	if (done)
 		certificates_find((const char *)login.data, login.len, &certificates);
@@ -251,6 +270,28 @@ frames_take(struct worker *w, bool *more, struct err *e)
 	return true;
 }
 
+/* What PEER frames have asked for; of several about one role the last counts. */
+static bool
+peers_take(struct worker *w, struct err *e)
+{
+	struct skel *s = w->skel;
+
+	if (!s->peers_due)
+		return true;
+	s->peers_due = false;
+	for (int r = 0; r < ROLE_MAX; r++) {
+		struct skel_peer due = s->peers[r];
+		if (!due.incarnation)
+			continue;
+		s->peers[r] = (struct skel_peer){0};
+		if (!pipes_peer(w->pipes, (enum role)r, due.incarnation, due.generation, e))
+			return false;
+		if (w->ops->peer)
+			w->ops->peer(w);
+	}
+	return true;
+}
+
 /* Waits for the channel (fds[0]), the role's descriptors, a frame or the deadline. */
 static void
 turn_wait(struct worker *w, struct pollfd *fds, unsigned n, int timeout_ms)
@@ -285,6 +326,8 @@ struct turn {
 static bool
 turn_take(struct worker *w, struct turn *t, struct err *e)
 {
+	if (!peers_take(w, e)) /* those that came while a callback waited */
+		return false;
 	struct pollfd fds[1 + WATCH_MAX] = {{.fd = CTL_SOCKET, .events = POLLIN}};
 	unsigned n = 1 + (w->ops->watch ? w->ops->watch(w, fds + 1, WATCH_MAX) : 0);
 	struct mono wake = mono_min(t->next, w->skel->stats_due);
@@ -294,6 +337,8 @@ turn_take(struct worker *w, struct turn *t, struct err *e)
 		return false;
 	if (w->ending || w->skel->gone)
 		return true;
+	if (!peers_take(w, e))
+		return false;
 	if (w->pipes && !frames_take(w, &t->more, e))
 		return false;
 	struct mono now = mono_now();

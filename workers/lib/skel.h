@@ -25,7 +25,7 @@
 #include "mono.h"
 #include "pipe.h"
 
-enum { WATCH_MAX = 80, SECRETS_MAX = 64 };
+enum { WATCH_MAX = 80, SECRETS_MAX = 64, KEYS_MAX = 64 };
 
 struct worker {
 	const struct worker_ops *ops;
@@ -36,6 +36,11 @@ struct worker {
 	bool bounded, accept_dead, take_over;
 	bool close; /* bounded: finished partitions count as the end of time */
 	int64_t until_wall_us;
+	/*
+	 * science: do this hand-over alone and end with skel_end(w, 0, "%s", RESULT), RESULT a JSON
+	 * object in one line of at most 500 bytes; the supervisor prints it. "": each at its time.
+	 */
+	char handoff[NAME_BYTES_MAX + 1];
 	struct model *model;
 	struct pipes *pipes;	  /* NULL for roles without NEED_PIPES */
 	struct metric_page *page; /* never NULL */
@@ -43,7 +48,7 @@ struct worker {
 	void *state; /* the role's own, set by open */
 
 	/*
-	 * Descriptors by kind, -1 when not given. The skeleton closes login, key and secrets after
+	 * Descriptors by kind, -1 when not given. The skeleton closes login, keys and secrets after
 	 * start.
 	 */
 	int login_fd, rid_key_fd, listen_fd, board_fd;
@@ -58,6 +63,15 @@ struct worker {
 		char name[160];
 	} secrets[SECRETS_MAX];
 	unsigned secrets_n;
+	/*
+	 * Files of the keys directory: "policy", "sealer.key", "token-<domain>-<epoch>.key",
+	 * "role-<role>-<epoch>.key"; all that this role's needs allow, in no order.
+	 */
+	struct {
+		int fd;
+		char name[160];
+	} keys[KEYS_MAX];
+	unsigned keys_n;
 
 	/* Told to the supervisor with the next STATS. */
 	uint64_t progress, queued;
@@ -92,7 +106,12 @@ struct worker_ops {
 	 */
 	bool (*tick)(struct worker *w, struct mono now, struct mono *next, struct err *e);
 	void (*drain)(struct worker *w); /* DRAIN arrived; w->draining is set */
-	void (*stop)(struct worker *w);	 /* free everything; also after a failed open or start */
+	/*
+	 * After go, whenever the pipes between data workers and a role that restarts alone were made
+	 * anew (pipes_peer): what was asked and is not answered must be asked again.
+	 */
+	void (*peer)(struct worker *w);
+	void (*stop)(struct worker *w); /* free everything; also after a failed open or start */
 };
 
 int skel_main(int argc, char **argv, const struct worker_ops *ops);
@@ -124,6 +143,9 @@ MUSTCHECK bool skel_serve(struct worker *w);
  * Whole contents of a descriptor from offset 0 (pread), at most max bytes; the caller frees *out.
  */
 MUSTCHECK bool skel_read_fd(int fd, size_t max, struct buf *out, struct err *e);
+
+/* The descriptor of a key file by its name; -1: not given. It stays the skeleton's. */
+int skel_key(const struct worker *w, const char *name);
 
 /* The secret of that name, without a trailing newline. false: not given. */
 MUSTCHECK bool skel_secret(struct worker *w, const char *name, struct buf *out, struct err *e);

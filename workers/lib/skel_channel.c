@@ -121,6 +121,7 @@ config_take(struct worker *w, const struct ctl_frame *f, int fd, struct err *e)
 	s->slice_bytes = f->config.slice_bytes;
 	memcpy(s->dir, f->config.dir, sizeof s->dir);
 	memcpy(w->instance, f->config.instance, sizeof w->instance);
+	snprintf(w->handoff, sizeof w->handoff, "%s", f->config.handoff);
 	w->generation = f->generation;
 	for (int i = 0; i < ROLE_MAX; i++)
 		w->count[i] = f->config.count[i];
@@ -142,6 +143,19 @@ single_take(int *slot, int fd, struct err *e)
 	return true;
 }
 
+/* The rid key has its own place; the others are known by their file's name. */
+static bool
+key_take(struct worker *w, const char *name, int fd, struct err *e)
+{
+	if (!strcmp(name, "rid_key"))
+		return single_take(&w->rid_key_fd, fd, e);
+	if (w->keys_n == KEYS_MAX)
+		return err_set(e, EXIT_BUG, "more than %d key files", KEYS_MAX);
+	snprintf(w->keys[w->keys_n].name, sizeof w->keys->name, "%s", name);
+	w->keys[w->keys_n++].fd = fd;
+	return true;
+}
+
 static bool
 page_take(struct worker *w, int fd, struct err *e)
 {
@@ -160,7 +174,7 @@ fd_take(struct worker *w, const struct ctl_frame *f, int fd, struct err *e)
 	case CTL_FD_LOGIN:
 		return single_take(&w->login_fd, fd, e);
 	case CTL_FD_KEY:
-		return single_take(&w->rid_key_fd, fd, e);
+		return key_take(w, f->fd.name, fd, e);
 	case CTL_FD_LISTEN:
 		return single_take(&w->listen_fd, fd, e);
 	case CTL_FD_BOARD:
@@ -196,6 +210,20 @@ go_take(struct worker *w, struct err *e)
 	w->skel->going = true;
 	w->skel->stats_due = (struct mono){0}; /* the first turn is told at once */
 	return !w->ops->go || w->ops->go(w, e);
+}
+
+/* Carried out by the loop: this may be in the middle of a callback that waits (skel_serve). */
+static bool
+peer_take(struct worker *w, const struct ctl_frame *f, struct err *e)
+{
+	struct skel_peer *due = &w->skel->peers[f->peer.of_role];
+
+	if (!w->pipes)
+		return err_set(e, EXIT_BUG, "PEER for a worker without pipes");
+	*due = (struct skel_peer){.incarnation = f->peer.incarnation,
+				  .generation = f->peer.generation};
+	w->skel->peers_due = true;
+	return true;
 }
 
 static void
@@ -236,6 +264,8 @@ ctl_take(struct worker *w, const struct ctl_frame *f, int fd, struct err *e)
 	}
 	if (f->type == CTL_GO && s->started)
 		return go_take(w, e);
+	if (f->type == CTL_PEER && s->going)
+		return peer_take(w, f, e);
 	if (f->type != CTL_DRAIN)
 		return err_set(e, EXIT_BUG, "%s comes too early", ctl_name((enum ctl_type)f->type));
 	drain_take(w);

@@ -8,6 +8,10 @@
 #include "sandbox.h"
 #include "skel.h"
 
+struct skel_peer { /* of the last PEER; zeros: none is due */
+	uint32_t incarnation, generation;
+};
+
 struct skel {
 	const char *subject; /* "ingest.0" */
 	int slice_fd;
@@ -15,6 +19,8 @@ struct skel {
 	char dir[sizeof((struct ctl_frame *)0)->config.dir];
 	bool configured, started, opened, going, gone; /* gone: EOF on the channel */
 	bool turned;				       /* the first turn after GO is done */
+	bool peers_due;
+	struct skel_peer peers[ROLE_MAX];
 	struct mono stats_at, stats_due;
 	enum worker_wait told;	    /* wait of the last STATS */
 	struct pipe_counts counted; /* what the page has seen of pipe_counts */

@@ -1,0 +1,19 @@
+/* science: its lifecycle. */
+#include "skel.h"
+
+static bool
+science_tick(struct worker *w, struct mono now, struct mono *next, struct err *e)
+{
+	(void)w;
+	(void)e;
+	*next = mono_add_ms(now, CTL_STATS_MS);
+	return true;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct worker_ops ops = {.role = ROLE_SCIENCE, .tick = science_tick};
+
+	return skel_main(argc, argv, &ops);
+}
