@@ -276,6 +276,7 @@ struct limits {				 /* names as in the pipeline file; each has a metric */
 	int64_t time_ahead_max_us;	 /* 1 h */
 	int64_t align_us;		 /* 1 day */
 	uint32_t files_open_max;	 /* 64 */
+	int64_t key_window_us;		 /* 15 min: the life of a data key */
 	double dead_letter_limit;	 /* 0.01 of a batch, at least 100 */
 };
 
