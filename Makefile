@@ -52,7 +52,7 @@ CLI_OBJ    = $(call objects,cli) $(B)/sql/migrations.o
 SUP_OBJ    = $(call objects,supervisor)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps test unit e2e asan fuzz faults bench demo lint format sizes globals golden-update docs install clean
+.PHONY: all help deps test unit e2e asan fuzz faults bench demo lint format sizes globals golden-update docs install image clean
 .SECONDARY:
 
 all: deps $(BIN)/weir $(ROLES:%=$(BIN)/%) ## build everything into bin/
@@ -191,6 +191,9 @@ install: all ## into PREFIX (default /usr/local)
 	install -d $(DESTDIR)$(PREFIX)/share/weir/examples/loans $(DESTDIR)$(PREFIX)/share/doc/weir
 	install -m 644 examples/loans/*.yaml $(DESTDIR)$(PREFIX)/share/weir/examples/loans/
 	install -m 644 README.md docs/*.md deploy/weir.service $(DESTDIR)$(PREFIX)/share/doc/weir/
+
+image: ## the container image, built here by buildah (as root); IMAGE=FILE also writes an OCI archive
+	$(Q)deploy/image.sh $(IMAGE)
 
 clean: ## remove what was built
 	rm -rf build bin
