@@ -18,7 +18,7 @@
 #include "value.h"
 
 enum {
-	WIRE_VERSION = 1,
+	WIRE_VERSION = 2,
 	FRAME_HEAD_BYTES = 32,
 	FRAME_BYTES_FLUSH = 256 * 1024,	     /* a sender flushes at this size */
 	FRAME_BYTES_MAX = 64 * 1024 * 1024,  /* a receiver refuses more */
@@ -34,6 +34,7 @@ enum {
 	KEYREQ_WRAPS_MAX = 64,
 	WRAP_BYTES = 97,
 	CORE_BYTES_MAX = 512,
+	CARRIED_BYTES_MAX = TEXT_BYTES_MAX + 8 * 1024, /* the longest payload, and the rest */
 };
 
 /* FRAME(ID, words): the name table, the roles' edges and the fuzzer expand this. */
@@ -209,6 +210,8 @@ struct carried {
 	uint8_t sid[SUBJECT_ID_BYTES];
 };
 
+/* True: has the form of a payload (its first four bytes and its length), or is the erased form. */
+bool wire_payload_check(const void *p, size_t n);
 void wire_carried_write(struct buf *b, const struct carried *c);
 /* False: not the bytes of one. */
 bool wire_carried_read(const void *p, size_t n, struct carried *c);
@@ -227,7 +230,7 @@ struct keyreq {
 	const uint8_t *wraps[KEYREQ_WRAPS_MAX]; /* WRAP_BYTES each */
 	uint32_t wraps_n;
 	/* KEY_SUBJECTS */
-	const uint8_t *sids; /* SUBJECT_ID_BYTES each, one after another */
+	const uint8_t *sids; /* SUBJECT_ID_BYTES each, one after another; one bin on the wire */
 	uint32_t sids_n;
 };
 
@@ -324,6 +327,8 @@ struct dead {
 	uint32_t body_len;
 	bool has_sid;
 	uint8_t sid[SUBJECT_ID_BYTES];
+	/* The dead letter of this source and rid was sent again and is folded now: it goes. */
+	bool replayed;
 };
 
 void wire_dead_write(struct buf *b, const struct dead *d);

@@ -1,6 +1,6 @@
 /* The frames of one batch on its way down the lane: DONE, BEGIN, PROC, ROWS, STATE, DEAD. See
  * wire.h. */
-#include "wire.h"
+#include "wire_private.h"
 
 #include <string.h>
 
@@ -9,7 +9,7 @@
 static size_t
 text_bytes(const struct value *v)
 {
-	return v->type == VALUE_TEXT || v->type == VALUE_JSON ? v->len : 0;
+	return v->type >= VALUE_TEXT && v->type <= VALUE_SEALED ? v->len : 0;
 }
 
 unsigned
@@ -131,17 +131,21 @@ wire_table_read(struct pack_reader *r, uint32_t *table)
 	return ok;
 }
 
+enum { ROW_FIXED = 3 };
+
+/* [missing, rid or nil, sid or nil, values...] */
 void
 wire_row_write(struct buf *b, const struct row *row)
 {
 	static const uint8_t zeros[RID_BYTES];
 
-	pack_array(b, (size_t)row->values_n + 2);
+	pack_array(b, (size_t)row->values_n + ROW_FIXED);
 	pack_uint(b, row->missing);
 	if (memcmp(row->rid, zeros, RID_BYTES))
 		pack_bytes(b, row->rid, RID_BYTES);
 	else
 		pack_nil(b);
+	sid_write(b, row->has_sid, row->sid);
 	for (uint32_t i = 0; i < row->values_n; i++)
 		pack_value(b, &row->values[i]);
 }
@@ -154,16 +158,17 @@ wire_row_read(struct pack_reader *r, struct row *row)
 
 	if (!pack_next(r, &a) || !pack_view_array(r, a, &n))
 		return false;
-	if (n < 2 || n > COLUMNS_MAX * 2 + 2)
+	if (n < ROW_FIXED || n > COLUMNS_MAX * 2 + ROW_FIXED)
 		return pack_fail(r, "a row with a wrong number of values");
-	row->values_n = (uint32_t)(n - 2);
+	row->values_n = (uint32_t)(n - ROW_FIXED);
 	memset(row->rid, 0, RID_BYTES);
 	if (!pack_at_uint(r, a, 0, UINT64_MAX, &row->missing))
 		return false;
 	if (!pack_view_nil(pack_view_at(a, 1)) &&
 	    !pack_view_fixed(r, pack_view_at(a, 1), row->rid, RID_BYTES))
 		return false;
-	return values_view(r, a, 2, n - 2, row->values);
+	return at_sid(r, a, 2, &row->has_sid, row->sid) &&
+	       values_view(r, a, ROW_FIXED, row->values_n, row->values);
 }
 
 /* ---- STATE ---- */
@@ -207,10 +212,15 @@ wire_state_read(struct pack_reader *r, struct state_row *s)
 
 /* ---- DEAD ---- */
 
+enum { DEAD_ELEMENTS = 10 };
+
+/*
+ * [rid, source, partition, offset, stage, reason, digest or nil, body or nil, sid or nil, replayed]
+ */
 void
 wire_dead_write(struct buf *b, const struct dead *d)
 {
-	pack_array(b, 7);
+	pack_array(b, DEAD_ELEMENTS);
 	pack_bytes(b, d->rid, RID_BYTES);
 	pack_uint(b, d->source);
 	pack_uint(b, d->partition);
@@ -221,6 +231,9 @@ wire_dead_write(struct buf *b, const struct dead *d)
 		pack_bytes(b, d->digest, DIGEST_BYTES);
 	else
 		pack_nil(b);
+	body_write(b, d->body, d->body_len);
+	sid_write(b, d->has_sid, d->sid);
+	pack_bool(b, d->replayed);
 }
 
 static bool
@@ -245,7 +258,7 @@ wire_dead_read(struct pack_reader *r, struct dead *d)
 	uint64_t source = 0, partition = 0;
 
 	*d = (struct dead){0};
-	if (!pack_next_array(r, 7, &a) ||
+	if (!pack_next_array(r, DEAD_ELEMENTS, &a) ||
 	    !pack_view_fixed(r, pack_view_at(a, 0), d->rid, RID_BYTES) ||
 	    !pack_at_uint(r, a, 1, SOURCES_MAX - 1, &source) ||
 	    !pack_at_uint(r, a, 2, UINT32_MAX, &partition) || !pack_at_int(r, a, 3, &d->offset) ||
@@ -254,5 +267,8 @@ wire_dead_read(struct pack_reader *r, struct dead *d)
 	d->source = (uint16_t)source;
 	d->partition = (uint32_t)partition;
 	d->has_digest = !pack_view_nil(pack_view_at(a, 6));
-	return !d->has_digest || pack_view_fixed(r, pack_view_at(a, 6), d->digest, DIGEST_BYTES);
+	if (d->has_digest && !pack_view_fixed(r, pack_view_at(a, 6), d->digest, DIGEST_BYTES))
+		return false;
+	return at_body(r, a, 7, &d->body, &d->body_len) && at_sid(r, a, 8, &d->has_sid, d->sid) &&
+	       at_bool(r, a, 9, &d->replayed);
 }
