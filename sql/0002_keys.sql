@@ -293,6 +293,17 @@ BEGIN
 		FROM admin_schema.pipeline l WHERE l.id = pid;
 END $$;
 
+-- EXECUTE: release, data_scientists. The policy in force and the root that must have signed it.
+CREATE FUNCTION key_schema.policy_current(p text)
+RETURNS TABLE (root bytea, serial bigint, body bytea)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	pid integer := key_schema.pipeline_for(p, 'release', 'data_scientists');
+BEGIN
+	RETURN QUERY SELECT l.policy_root, l.policy_serial, y.body FROM admin_schema.pipeline l
+		LEFT JOIN key_schema.policy y ON y.pipeline = l.id AND y.serial = l.policy_serial WHERE l.id = pid;
+END $$;
+
 -- ---- opening, in two steps ----
 -- One step would not do: BEGIN; ask; ROLLBACK would hand out keys and take the audit row back.
 
@@ -333,6 +344,7 @@ END $$;
 --   wrap     kid, recipient's key id, envelope core, wrap
 --   subject  sid, null, null, secret (null: erased)
 --   role     member's name in UTF-8, the role's key id, its public key, its secret sealed to the member
+--   policy   its hash, null, the pinned root's public key, the signed policy in force: a reader has no file
 CREATE FUNCTION key_schema.fetch(ticket uuid)
 RETURNS TABLE (kind text, id bytea, rkid bytea, core bytea, body bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -367,7 +379,11 @@ BEGIN
 		JOIN key_schema.subject s ON s.pipeline = a.pipeline AND s.sid = k.sid
 		UNION ALL
 		SELECT 'role', convert_to(r.member, 'UTF8'), r.rkid, r.pk, r.sealed
-		FROM key_schema.role_key r WHERE r.pipeline = a.pipeline;
+		FROM key_schema.role_key r WHERE r.pipeline = a.pipeline
+		UNION ALL
+		(SELECT 'policy', y.digest, NULL, l.policy_root, y.body
+		FROM key_schema.policy y JOIN admin_schema.pipeline l ON l.id = y.pipeline
+		WHERE y.pipeline = a.pipeline ORDER BY y.serial DESC LIMIT 1);
 END $$;
 
 -- EXECUTE: release, for hand-overs alone. The owner writes every kind but release, which has a ticket.
