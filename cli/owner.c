@@ -80,7 +80,7 @@ server_check(struct pg *pg, struct err *e)
 }
 
 bool
-owner_connect(const struct cli *c, const struct model *m, struct pg **out, int *code)
+owner_open(const struct model *m, struct pg **out, struct err *e)
 {
 	static const char *const settings[] = {"search_path=pg_catalog",
 					       "lock_timeout=30s",
@@ -89,17 +89,26 @@ owner_connect(const struct cli *c, const struct model *m, struct pg **out, int *
 					       "client_min_messages=warning",
 					       NULL};
 	struct buf dsn = {0};
-	struct err e;
 
 	*out = NULL;
-	bool good = dsn_resolve(m, &dsn, &e) &&
-		    pg_connect(buf_cstr(&dsn), "weir", settings, OWNER_CONNECT_MS, out, &e) &&
-		    server_check(*out, &e);
+	bool good = dsn_resolve(m, &dsn, e) &&
+		    pg_connect(buf_cstr(&dsn), "weir", settings, OWNER_CONNECT_MS, out, e) &&
+		    server_check(*out, e);
 	buf_free(&dsn);
 	if (good)
 		return true;
 	pg_close(*out);
 	*out = NULL;
+	return false;
+}
+
+bool
+owner_connect(const struct cli *c, const struct model *m, struct pg **out, int *code)
+{
+	struct err e;
+
+	if (owner_open(m, out, &e))
+		return true;
 	*code =
 	    cli_fail(c, &e,
 		     e.code == EXIT_UNAVAILABLE

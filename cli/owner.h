@@ -14,6 +14,9 @@ enum { OWNER_CONNECT_MS = 10000, OWNER_SECRET_MAX = 4096, OWNER_VERSION_MIN = 15
 MUSTCHECK bool owner_connect(const struct cli *c, const struct model *m, struct pg **out,
 			     int *code);
 
+/* The same, told by the caller. */
+MUSTCHECK bool owner_open(const struct model *m, struct pg **out, struct err *e);
+
 /* Whole contents of a small file, without a trailing newline; refuses more than max bytes. */
 MUSTCHECK bool file_read(const char *path, size_t max, struct buf *out, struct err *e);
 
