@@ -100,8 +100,10 @@ key_unknown(struct conf_tree *t, struct conf_node *n)
 
 	/* Wherever it stands, it asks for what must not be forgotten silently. */
 	if (strcmp(n->key, "sensitive") == 0 || strcmp(n->key, "token") == 0) {
-		key_refused(t, n,
-			    option_child(&(struct option){.path = "sources.*.fields.*"}, n->key));
+		n->bad = true;
+		conf_error_at(t, n->key_at, len, NULL,
+			      "\"%s\" belongs to a field of a source: sources.SOURCE.fields.FIELD",
+			      n->key);
 		return;
 	}
 	for (const struct option *c = option_next(o, NULL); c; c = option_next(o, c)) {

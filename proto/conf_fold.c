@@ -71,10 +71,19 @@ input_resolve(struct conf_build *b, struct conf_node *n, struct fold *f, struct 
 	return in->field >= 0;
 }
 
+/* What can be done with values that nobody here can open. */
 static bool
-input_suits(enum takes takes, enum value_type t)
+sealed_suits(enum fold_op op)
 {
-	switch (takes) {
+	return op == FOLD_FIRST || op == FOLD_LAST || op == FOLD_COUNT;
+}
+
+static bool
+input_suits(enum fold_op op, enum value_type t)
+{
+	if (t == VALUE_SEALED)
+		return sealed_suits(op);
+	switch (ops[op].takes) {
 	case TAKES_ORDERED:
 		return t != VALUE_JSON;
 	case TAKES_NUMBER:
@@ -89,7 +98,13 @@ input_suits(enum takes takes, enum value_type t)
 static void
 input_unsuited(struct conf_build *b, struct conf_node *n, const struct fold *f, enum value_type t)
 {
-	if (f->op == FOLD_SUM && t == VALUE_FLOAT)
+	if (t == VALUE_SEALED)
+		conf_error(b->t, n,
+			   "%s is sensitive: of sealed values there are the folds first, last and "
+			   "count. Fold its token, or a field that `derive` makes of it (as "
+			   "\"bucket(x, 10, 100)\")",
+			   n->text);
+	else if (f->op == FOLD_SUM && t == VALUE_FLOAT)
 		conf_error(
 		    b->t, n,
 		    "\"sum\" of floats depends on their order: declare the field as decimal");
@@ -113,10 +128,10 @@ input_type(struct conf_build *b, struct conf_node *n, struct fold *f, const stru
 
 	if (in->field < 0)
 		return true;
-	t = b->m->sources[in->source].fields[in->field].type;
+	t = conf_field_type(&b->m->sources[in->source].fields[in->field]);
 	if (t == VALUE_NULL)
 		return false;
-	if (!input_suits(ops[f->op].takes, t)) {
+	if (!input_suits(f->op, t)) {
 		input_unsuited(b, n, f, t);
 		return false;
 	}

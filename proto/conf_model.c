@@ -131,6 +131,7 @@ conf_model(struct conf_tree *t, struct model *m)
 	if (m->zone_name && !zone_open(m->zone_name, &m->zone, &e))
 		conf_error(t, conf_get(t->root, "time_zone"), "%s", e.text);
 	m->emit_on_close = word_is(conf_get(conf_get(t->root, "correlate"), "emit"), "on_close");
+	m->raw_warehouse = conf_get(t->root, "raw") != NULL;
 	m->foreign_keys_enforced = word_is(conf_get(warehouse, "foreign_keys"), "enforced");
 	if (!m->ingests)
 		m->ingests = 1;
@@ -138,4 +139,6 @@ conf_model(struct conf_tree *t, struct model *m)
 	conf_sources(&b);
 	conf_correlate(&b);
 	conf_tables(&b);
+	conf_aggregates(&b);
+	conf_handoffs(&b);
 }

@@ -26,6 +26,8 @@
 #define SEE_SOURCE     (BIT(SUPERVISOR) | BIT(INGEST))
 #define SEE_STATUS     (BIT(SUPERVISOR) | BIT(STATUS))
 #define SEE_SUPERVISOR BIT(SUPERVISOR)
+#define SEE_TASK       (BIT(SUPERVISOR) | BIT(TASK))
+#define SEE_SCIENCE    (BIT(SUPERVISOR) | BIT(SCIENCE))
 #define SEE_COMMAND    0u
 
 #define REQUIRED       OPTION_REQUIRED
@@ -310,8 +312,11 @@ range_check(const struct option *o, int64_t v, char why[static 256])
 static bool
 text_check(const struct option *o, const char *s, size_t n, char why[static 256])
 {
+	/* Prose and SQL may go over several lines. */
+	bool lines = strcmp(option_key(o), "comment") == 0 || strcmp(option_key(o), "query") == 0;
+
 	for (size_t i = 0; i < n; i++) {
-		if ((unsigned char)s[i] < 0x20 && strcmp(option_key(o), "comment") != 0) {
+		if ((unsigned char)s[i] < 0x20 && !lines) {
 			snprintf(why, 256, "has a line break or another control character");
 			return false;
 		}

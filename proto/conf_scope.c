@@ -127,7 +127,8 @@ process_find(struct conf_scope *s, const char *name, size_t n, unsigned *slot,
 	if (fold >= 0) {
 		*slot = PROCESS_FIXED + (unsigned)fold;
 		*type = m->folds[fold].type;
-		return true;
+		/* Nobody here can open it: sealed_why() says what there is instead. */
+		return *type != VALUE_SEALED;
 	}
 	for (unsigned i = 0; i < PROCESS_FIXED; i++) {
 		if (!text_is(fixed_name(m, i), name, n) ||
@@ -146,10 +147,11 @@ source_find(struct conf_scope *s, const char *name, size_t n, unsigned *slot, en
 	const struct source *source = &s->b->m->sources[s->source];
 
 	for (unsigned i = 0; i < s->fields; i++) {
-		if (text_is(source->fields[i].name.s, name, n)) {
+		const struct field *f = &source->fields[i];
+		if (text_is(f->name.s, name, n)) {
 			*slot = i;
-			*type = source->fields[i].type;
-			return true;
+			*type = f->type;
+			return s->open ? f->token_of < 0 : f->class < 0;
 		}
 	}
 	/* Of a source that could not be read we know nothing. */
@@ -211,6 +213,48 @@ asked_why(const struct conf_scope *s, const char *what, const char *of)
 			   near.best ? "\"?" : "");
 }
 
+/* Why a field that exists cannot be read where it is asked for. NULL: there is no such field. */
+static const char *
+field_why(const struct conf_scope *s, const char *name, size_t n)
+{
+	const struct source *source = &s->b->m->sources[s->source];
+
+	for (unsigned i = 0; i < s->fields; i++) {
+		const struct field *f = &source->fields[i];
+		if (!text_is(f->name.s, name, n))
+			continue;
+		if (s->open)
+			return conf_printf(
+			    s->b->t,
+			    "\"%s\" is a token, made after the derived fields: name it "
+			    "in folds, columns and references",
+			    f->name.s);
+		return conf_printf(s->b->t,
+				   "\"%s\" is sensitive and sealed here; there are %s%s%sa field "
+				   "that `derive` makes "
+				   "of it (as \"bucket(%s, 10, 100)\")",
+				   f->name.s, f->domain >= 0 ? "its token " : "",
+				   f->domain >= 0 ? f->name.s : "",
+				   f->domain >= 0 ? "_token, and " : "", f->name.s);
+	}
+	return NULL;
+}
+
+static const char *
+fold_why(const struct conf_scope *s, const char *name, size_t n)
+{
+	int i = fold_find(s->b->m, name, n);
+
+	if (i < 0 || s->b->m->folds[i].type != VALUE_SEALED)
+		return NULL;
+	return conf_printf(
+	    s->b->t,
+	    "\"%s\" folds a sensitive field: it is sealed, and goes to "
+	    "development_schema.process alone. Fold the field's token, or a field that "
+	    "`derive` makes of it",
+	    s->b->m->folds[i].name.s);
+}
+
 /* Of a name that the expression does not know we may know why. NULL: we do not. */
 static const char *
 scope_why(const struct conf_scope *s, const char *name, size_t n)
@@ -218,8 +262,15 @@ scope_why(const struct conf_scope *s, const char *name, size_t n)
 	const char *open = memchr(name, '(', n);
 	struct conf_tree *t = s->b->t;
 
+	if (n > 2 && name[0] == '"' && name[n - 1] == '"') {
+		name++;
+		n -= 2;
+	}
 	if (s->kind == SCOPE_SOURCE)
-		return NULL;
+		return field_why(s, name, n);
+	const char *sealed = fold_why(s, name, n);
+	if (sealed)
+		return sealed;
 	for (unsigned i = 0; s->kind == SCOPE_COMPLETE && i < PROCESS_FIXED; i++) {
 		if (fixed[i].judged && text_is(fixed[i].name, name, n))
 			return conf_printf(

@@ -23,9 +23,8 @@ text_of(const struct conf_node *map, const char *key)
 	return n && n->kind == CONF_SCALAR ? mem_string(n->text) : NULL;
 }
 
-/* Index of a word among an ENUM's values, or `none` when it is not there or wrong. */
-static int
-word_of(const struct conf_node *map, const char *key, int none)
+int
+conf_word(const struct conf_node *map, const char *key, int none)
 {
 	struct conf_node *n = conf_good(map, key);
 	union option_value v;
@@ -101,25 +100,35 @@ path_is(const char *s)
 	return !start;
 }
 
-static void
-field_read(struct conf_build *b, struct source *s, struct conf_node *n)
+struct field *
+conf_field_new(struct source *s, const char *name)
 {
 	struct field *f = &s->fields[s->fields_n++];
 
-	f->class = f->domain = f->token_of = -1;
+	*f = (struct field){.class = -1, .domain = -1, .token_of = -1};
+	name_set(&f->name, name);
+	snprintf(f->path, sizeof f->path, "%s", f->name.s);
+	return f;
+}
+
+static void
+field_read(struct conf_build *b, struct source *s, struct conf_node *n)
+{
+	struct field *f = conf_field_new(s, n->key);
+
 	struct conf_node *path = conf_good(n, "path");
 	struct conf_node *form = conf_good(n, "form");
 
-	name_set(&f->name, n->key);
 	f->type = n->option && !n->bad ? conf_type(n) : VALUE_NULL;
 	snprintf(f->path, sizeof f->path, "%s",
 		 path && path->kind == CONF_SCALAR ? path->text : f->name.s);
 	if (path && !path_is(f->path))
 		conf_error(b->t, path, "\"path\" must be keys joined by single dots");
-	f->form = (enum time_form)word_of(n, "form", TIME_RFC3339);
+	f->form = (enum time_form)conf_word(n, "form", TIME_RFC3339);
 	if (form && f->type != VALUE_TIMESTAMP && f->type != VALUE_NULL)
 		conf_error_key(b->t, form, "\"form\" is for timestamps; this field is %s",
 			       value_type_name(f->type));
+	conf_seal_field(b, s, n);
 }
 
 static void
@@ -128,7 +137,8 @@ derive_read(struct conf_build *b, struct source *s, struct conf_node *n)
 	struct conf_scope scope = {.b = b,
 				   .kind = SCOPE_SOURCE,
 				   .source = (int)(s - b->m->sources),
-				   .fields = s->fields_n};
+				   .fields = s->fields_n,
+				   .open = true};
 	struct field *f;
 
 	for (unsigned i = 0; i < s->fields_n; i++) {
@@ -137,10 +147,7 @@ derive_read(struct conf_build *b, struct source *s, struct conf_node *n)
 	}
 	struct expr *x =
 	    n->option && !n->bad ? conf_compile(&scope, n, 0, n->len, VALUE_NULL) : NULL;
-	f = &s->fields[s->fields_n++];
-	f->class = f->domain = f->token_of = -1;
-	name_set(&f->name, n->key);
-	snprintf(f->path, sizeof f->path, "%s", f->name.s);
+	f = conf_field_new(s, n->key);
 	f->derive = x;
 	f->type = x ? expr_type(x) : VALUE_NULL;
 	if (x && f->type == VALUE_NULL)
@@ -152,11 +159,13 @@ fields_read(struct conf_build *b, struct source *s, struct conf_node *n)
 {
 	struct conf_node *fields = map_of(conf_get(n, "fields"));
 	struct conf_node *derive = map_of(conf_get(n, "derive"));
-	unsigned count = (fields ? fields->members : 0) + (derive ? derive->members : 0);
+	unsigned made = conf_fields_made(n);
+	unsigned count = (fields ? fields->members : 0) + (derive ? derive->members : 0) + made;
 
 	if (count > FIELDS_MAX) {
 		conf_error_key(b->t, fields ? fields : derive,
-			       "a source has at most %d fields, this one %u", FIELDS_MAX, count);
+			       "a source has at most %d fields, this one %u%s", FIELDS_MAX, count,
+			       made ? " (tokens are fields too)" : "");
 		return;
 	}
 	if (fields && !fields->members)
@@ -166,6 +175,7 @@ fields_read(struct conf_build *b, struct source *s, struct conf_node *n)
 		field_read(b, s, f);
 	for (struct conf_node *f = derive ? derive->first : NULL; f; f = f->next)
 		derive_read(b, s, f);
+	conf_unknown_fields(b, s, n);
 }
 
 /* A field of a source that a key of it names, of the type that it must have. */
@@ -212,7 +222,7 @@ kafka_read(struct source *s, struct conf_node *n)
 
 	s->brokers = text_of(n, "brokers");
 	s->topic = text_of(n, "topic");
-	s->from_latest = word_of(n, "from", 0) == 1;
+	s->from_latest = conf_word(n, "from", 0) == 1;
 	if (!properties)
 		return;
 	s->properties = mem_zero(properties->members, sizeof *s->properties);
@@ -335,6 +345,9 @@ source_read(struct conf_build *b, struct source *s, struct conf_node *n)
 	s->reference = key != NULL;
 	if (key && !key->bad && key->kind == CONF_SCALAR)
 		s->key_field = field_of(b, s, key, VALUE_TEXT, VALUE_INTEGER);
+	key = conf_good(n, "subject");
+	if (key && key->kind == CONF_SCALAR)
+		conf_subject(b, s, key);
 }
 
 void
@@ -366,4 +379,5 @@ conf_sources(struct conf_build *b)
 			       "a queue needs `rid_key: file:PATH` at the top of the file: the key "
 			       "from which the "
 			       "identities of its messages are made (`weir apply` creates it)");
+	conf_classes(b);
 }

@@ -437,16 +437,17 @@ conf_tables(struct conf_build *b)
 	struct conf_node *tables = map_of(conf_get(b->t->root, "tables"));
 	struct model *m = b->m;
 	bool known[TABLES_MAX] = {false};
-	unsigned i = 0;
+	unsigned i = 0, declared = tables ? tables->members : 0, made = conf_tables_made(m);
 
 	if (!tables)
 		return;
-	if (tables->members > TABLES_MAX) {
-		conf_error_key(b->t, tables, "a pipeline has at most %d tables, this one %u",
-			       TABLES_MAX, tables->members);
+	if (declared + made > TABLES_MAX) {
+		conf_error_key(b->t, tables, "a pipeline has at most %d tables, this one %u%s",
+			       TABLES_MAX, declared + made,
+			       made ? " (those of raw events and of sealed folds count)" : "");
 		return;
 	}
-	m->tables = mem_zero(tables->members, sizeof *m->tables);
+	m->tables = mem_zero(declared + made, sizeof *m->tables);
 	/* All of them first: a fact may refer to a dimension that stands below it. */
 	for (struct conf_node *n = tables->first; n; n = n->next)
 		known[m->tables_n] = table_read(b, &m->tables[m->tables_n], n), m->tables_n++;
@@ -464,4 +465,5 @@ conf_tables(struct conf_build *b)
 		if (m->tables[i].kind == TABLE_DIMENSION && m->tables[i].key_type == VALUE_NULL)
 			m->tables[i].key_type = VALUE_TEXT;
 	}
+	conf_tables_make(b);
 }

@@ -186,11 +186,15 @@ void conf_model(struct conf_tree *t, struct model *m);
 void conf_sources(struct conf_build *b);
 void conf_correlate(struct conf_build *b); /* by, folds, complete; after sources */
 void conf_folds(struct conf_build *b, struct conf_node *folds);
-void conf_tables(struct conf_build *b); /* after correlate */
+void conf_tables(struct conf_build *b);	    /* after correlate */
+void conf_aggregates(struct conf_build *b); /* after tables */
+void conf_handoffs(struct conf_build *b);
 
 /* Values of a map's members; what is absent or wrong gives `none`, false, VALUE_NULL. */
 int64_t conf_integer(const struct conf_node *map, const char *key, int64_t none);
 bool conf_boolean(const struct conf_node *map, const char *key);
+/* Index of a word among an ENUM's values, or `none` when it is not there or wrong. */
+int conf_word(const struct conf_node *map, const char *key, int none);
 enum value_type conf_type(const struct conf_node *map); /* of its `type:` */
 
 /*
@@ -203,6 +207,24 @@ int conf_field(struct conf_build *b, int source, struct conf_node *n, const char
 int conf_source_of(struct conf_build *b, struct conf_node *n, const char *name, uint32_t at,
 		   uint32_t len);
 
+/* A further field of a source that has room for it: clear, and found under its own name. */
+struct field *conf_field_new(struct source *s, const char *name);
+
+/* ---- sealing ---- */
+
+/* What a field just read says of class and token; its token becomes the next field. */
+void conf_seal_field(struct conf_build *b, struct source *s, struct conf_node *n);
+/* How many fields a source has beside the declared and the derived ones. */
+unsigned conf_fields_made(struct conf_node *source);
+void conf_unknown_fields(struct conf_build *b, struct source *s, struct conf_node *n);
+void conf_subject(struct conf_build *b, struct source *s, struct conf_node *n);
+void conf_classes(struct conf_build *b); /* after the sources: dead_letter, and is there a key? */
+/* Type of a field outside ingest: VALUE_SEALED of a sensitive one. */
+enum value_type conf_field_type(const struct field *f);
+/* The tables that nobody declares: how many, and the tables themselves, behind the others. */
+unsigned conf_tables_made(const struct model *m);
+void conf_tables_make(struct conf_build *b);
+
 /* ---- expressions ---- */
 
 enum conf_scope_kind { SCOPE_SOURCE, SCOPE_COMPLETE, SCOPE_PROCESS };
@@ -212,6 +234,7 @@ struct conf_scope {
 	enum conf_scope_kind kind;
 	int source;	 /* SCOPE_SOURCE */
 	unsigned fields; /* SCOPE_SOURCE: how many of its fields are known here */
+	bool open;	 /* SCOPE_SOURCE: at ingest, where sensitive fields are not yet sealed */
 	bool poisoned;	 /* a name was asked for that had an error of its own */
 };
 

@@ -49,6 +49,25 @@ table_free(struct table *t)
 	free(t->comment);
 }
 
+static void
+aggregates_free(struct model *m)
+{
+	for (unsigned i = 0; i < m->aggregates_n; i++)
+		free(m->aggregates[i].comment);
+	free(m->aggregates);
+}
+
+static void
+handoffs_free(struct model *m)
+{
+	for (unsigned i = 0; i < m->handoffs_n; i++) {
+		free(m->handoffs[i].query);
+		free(m->handoffs[i].purpose);
+		free(m->handoffs[i].directory);
+	}
+	free(m->handoffs);
+}
+
 void
 model_free(struct model *m)
 {
@@ -64,6 +83,8 @@ model_free(struct model *m)
 	}
 	for (unsigned i = 0; i < m->tables_n; i++)
 		table_free(&m->tables[i]);
+	aggregates_free(m);
+	handoffs_free(m);
 	free(m->sources);
 	free(m->folds);
 	free(m->parts);
@@ -74,6 +95,8 @@ model_free(struct model *m)
 	free(m->dsn);
 	free(m->logins_dir);
 	free(m->rid_key_path);
+	free(m->keys_dir);
+	free(m->keys_role);
 	free(m->listen);
 	/* After the expressions, which may hold on to it. */
 	if (m->zone)
