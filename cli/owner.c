@@ -9,7 +9,7 @@
 #include "log.h"
 
 bool
-file_read(const char *path, size_t max, struct buf *out, struct err *e)
+file_whole(const char *path, size_t max, struct buf *out, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = 0;
@@ -28,6 +28,14 @@ file_read(const char *path, size_t max, struct buf *out, struct err *e)
 		return false;
 	if (out->len > max)
 		return err_set(e, EXIT_CONFIG, "\"%s\" has more than %zu bytes", path, max);
+	return true;
+}
+
+bool
+file_read(const char *path, size_t max, struct buf *out, struct err *e)
+{
+	if (!file_whole(path, max, out, e))
+		return false;
 	while (out->len && (out->data[out->len - 1] == '\n' || out->data[out->len - 1] == '\r'))
 		out->len--;
 	return true;

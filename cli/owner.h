@@ -17,7 +17,9 @@ MUSTCHECK bool owner_connect(const struct cli *c, const struct model *m, struct 
 /* The same, told by the caller. */
 MUSTCHECK bool owner_open(const struct model *m, struct pg **out, struct err *e);
 
-/* Whole contents of a small file, without a trailing newline; refuses more than max bytes. */
+/* Whole contents of a small file, as they are; refuses more than max bytes. */
+MUSTCHECK bool file_whole(const char *path, size_t max, struct buf *out, struct err *e);
+/* The same without a trailing newline. */
 MUSTCHECK bool file_read(const char *path, size_t max, struct buf *out, struct err *e);
 
 /* One query with text parameters (a NULL-terminated list); the caller frees *out. */
