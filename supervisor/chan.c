@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "peer.h"
 
 static void
 frame_start(const struct child *c, struct ctl_frame *f, enum ctl_type type)
@@ -44,6 +45,7 @@ config_send(struct child *c, const struct chan_setup *s, struct err *e)
 	f.config.until_wall_us = s->until_wall_us;
 	snprintf(f.config.dir, sizeof f.config.dir, "%s", s->dir);
 	snprintf(f.config.instance, sizeof f.config.instance, "%s", s->instance);
+	snprintf(f.config.handoff, sizeof f.config.handoff, "%s", s->handoff);
 	return ctl_send(c->sock, &f, slice, e);
 }
 
@@ -95,6 +97,18 @@ chan_configure(struct child *c, const struct chan_setup *s, struct err *e)
 	       (!(needs & NEED_PAGES) || pages_send(c, s, e)) &&
 	       (!(needs & NEED_LISTEN) || fd_send(c, CTL_FD_LISTEN, "", c, s->listen_fd, e)) &&
 	       chan_send(c, CTL_START, e);
+}
+
+bool
+chan_peer(struct child *c, enum role alone, const struct peering *p, struct err *e)
+{
+	struct ctl_frame f;
+
+	frame_start(c, &f, CTL_PEER);
+	f.peer.of_role = (uint16_t)alone;
+	f.peer.incarnation = p->incarnation;
+	f.peer.generation = p->generation;
+	return ctl_send(c->sock, &f, -1, e);
 }
 
 static void

@@ -13,6 +13,7 @@
 struct chan_setup {
 	const struct gather *gather;
 	const char *dir, *instance;
+	const char *handoff; /* "": none in particular */
 	unsigned count[ROLE_MAX];
 	bool bounded, close, accept_dead, take_over;
 	int64_t until_wall_us;
@@ -25,6 +26,10 @@ struct chan_setup {
 MUSTCHECK bool chan_configure(struct child *c, const struct chan_setup *s, struct err *e);
 
 MUSTCHECK bool chan_send(struct child *c, enum ctl_type type, struct err *e); /* GO, DRAIN */
+
+/* PEER: how the role that restarts alone, and the data workers, live now. */
+struct peering;
+MUSTCHECK bool chan_peer(struct child *c, enum role alone, const struct peering *p, struct err *e);
 
 struct chan_event {
 	enum child_event event;

@@ -7,84 +7,18 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "ask.h"
 #include "board.h"
 #include "log.h"
 
 enum {
 	FRAMES_A_TURN = 64,
-	TICK_MS = 500,	  /* hangs are looked for this often */
-	STEADY_MS = 3000, /* so long without waiting: the dependency is back */
+	TICK_MS = 500, /* hangs are looked for this often */
 	PATH_BYTES = 4352,
 };
 
 static void child_post(struct fleet *f, struct child *c, const struct chan_event *ev);
 static void phase_post(struct fleet *f, enum phase_event ev);
-
-/* ---- small questions ---- */
-
-static bool
-data_all(const struct fleet *f, bool (*is)(const struct child *c))
-{
-	for (unsigned i = 0; i < f->n; i++)
-		if (child_is_data(&f->children[i]) && !is(&f->children[i]))
-			return false;
-	return true;
-}
-
-static bool
-is_ready(const struct child *c)
-{
-	return c->state == CHILD_READY;
-}
-
-static bool
-is_down(const struct child *c)
-{
-	return c->state == CHILD_DOWN;
-}
-
-static bool
-is_finished(const struct child *c)
-{
-	return c->state == CHILD_DOWN && c->done;
-}
-
-/* Up for a while: had it to wait for something, it would have said so. */
-static bool
-is_steady(const struct child *c)
-{
-	return c->state == CHILD_UP && mono_since_ms(c->ready_at, mono_now()) > STEADY_MS;
-}
-
-static bool
-all_down(const struct fleet *f)
-{
-	for (unsigned i = 0; i < f->n; i++)
-		if (f->children[i].state != CHILD_DOWN)
-			return false;
-	return true;
-}
-
-static uint64_t
-batches(const struct fleet *f)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < f->n; i++)
-		sum += metric_get(f->children[i].page, METRIC_BATCHES);
-	return sum;
-}
-
-/* BYE 0 is right: everything was read, or the worker was told to finish. */
-static bool
-may_end(const struct fleet *f, const struct child *c)
-{
-	if (f->phase == PHASE_CLOSING || f->phase == PHASE_KILLING)
-		return true;
-	if (!child_is_data(c))
-		return false;
-	return f->phase == PHASE_DRAINING || (f->phase == PHASE_RUNNING && f->setup.chan.bounded);
-}
 
 static void PRINTF(3, 4) refuse(struct fleet *f, int code, const char *fmt, ...)
 {
@@ -105,7 +39,7 @@ static void PRINTF(3, 4) refuse(struct fleet *f, int code, const char *fmt, ...)
 static void
 data_lost(struct fleet *f, struct child *c, enum cause cause, const char *why, struct mono now)
 {
-	losses_committed(&f->losses, batches(f));
+	losses_committed(&f->losses, ask_batches(f));
 	if (f->phase == PHASE_BEARING || f->phase == PHASE_RUNNING) {
 		int64_t ms = losses_generation(&f->losses, c, cause, now);
 		log_warn("%s: %s; generation %u ends, the next one comes in %lld ms", c->subject,
@@ -133,6 +67,9 @@ lost(struct fleet *f, struct child *c, enum cause cause, const char *why)
 		return;
 	if (child_is_data(c))
 		data_lost(f, c, cause, why, now);
+	else if (ask_errand(f, c))
+		refuse(f, cause == CAUSE_QUIT ? EXIT_UNAVAILABLE : EXIT_BUG, "%s: %s", c->subject,
+		       why);
 	else
 		log_warn("%s: %s; it is born again in %lld ms", c->subject, why,
 			 (long long)losses_alone(c, cause, now));
@@ -237,6 +174,8 @@ child_post(struct fleet *f, struct child *c, const struct chan_event *ev)
 		return;
 	case ACT_FINISH:
 		c->done = true;
+		if (ask_errand(f, c))
+			snprintf(f->said, sizeof f->said, "%s", ev->why);
 		return;
 	case ACT_BREAK:
 		child_kill(c);
@@ -317,7 +256,7 @@ drain(struct fleet *f, bool data)
 	atomic_store(&f->setup.board->draining, 1);
 	for (unsigned i = 0; i < f->n; i++) {
 		struct child *c = &f->children[i];
-		bool wanted = data ? c->role == ROLE_INGEST : !child_is_data(c);
+		bool wanted = data ? c->role == ROLE_INGEST || ask_errand(f, c) : !child_is_data(c);
 		if (wanted && c->state > CHILD_DOWN && c->state < CHILD_ENDED &&
 		    !chan_send(c, CTL_DRAIN, &e))
 			event_post(f, c, EVENT_KILL, "");
@@ -376,18 +315,18 @@ settle(struct fleet *f, struct mono now)
 
 	do {
 		before = f->phase;
-		if (f->phase == PHASE_BEARING && data_all(f, is_ready))
+		if (f->phase == PHASE_BEARING && ask_data_ready(f))
 			phase_post(f, PHASE_EV_ALL_READY);
 		if (((f->phase == PHASE_RUNNING && f->setup.chan.bounded) ||
 		     f->phase == PHASE_DRAINING) &&
-		    data_all(f, is_finished))
+		    ask_finished(f))
 			phase_post(f, PHASE_EV_ALL_DONE);
-		if (f->phase == PHASE_RENEWING && data_all(f, is_down) &&
+		if (f->phase == PHASE_RENEWING && ask_data_down(f) &&
 		    mono_due(f->losses.bear_due, now))
 			phase_post(f, PHASE_EV_REAPED);
 		if (f->phase >= PHASE_DRAINING && mono_due(f->phase_due, now))
 			phase_post(f, PHASE_EV_LATE);
-		if (f->phase >= PHASE_CLOSING && all_down(f))
+		if (f->phase >= PHASE_CLOSING && ask_all_down(f))
 			phase_post(f, PHASE_EV_ALL_DOWN);
 	} while (f->phase != before);
 }
@@ -458,7 +397,7 @@ fleet_read(struct fleet *f, unsigned i)
 	struct chan_event ev;
 
 	for (int n = 0; n < FRAMES_A_TURN && c->state != CHILD_DOWN; n++) {
-		if (!chan_read(c, may_end(f, c), &ev))
+		if (!chan_read(c, ask_may_end(f, c), &ev))
 			return;
 		child_post(f, c, &ev);
 	}
@@ -507,7 +446,39 @@ fleet_stop(struct fleet *f, bool at_once)
 	f->asked = true;
 }
 
+void
+fleet_renew(struct fleet *f)
+{
+	struct mono now = mono_now();
+
+	if (f->phase != PHASE_BEARING && f->phase != PHASE_RUNNING)
+		return; /* they are being born anew, or end */
+	log_info("all workers are born anew; generation %u ends", f->generation);
+	f->losses.lost_at = f->losses.bear_due = now;
+	phase_post(f, PHASE_EV_LOSS);
+	kill_all(f, false);
+}
+
 /* ---- time ---- */
+
+static void
+peers_tell(struct fleet *f)
+{
+	struct err e;
+
+	for (int r = 0; r < ROLE_MAX; r++) {
+		uint32_t told = peer_partners((enum role)r);
+		if (!told || !peer_due((enum role)r, f->children, f->n, &f->told[r]))
+			continue;
+		told |= 1u << r;
+		for (unsigned i = 0; i < f->n; i++) {
+			struct child *c = &f->children[i];
+			if ((told & 1u << c->role) && c->state == CHILD_UP &&
+			    !chan_peer(c, (enum role)r, &f->told[r], &e))
+				event_post(f, c, EVENT_BREACH, e.text);
+		}
+	}
+}
 
 static void
 dependencies_watch(struct fleet *f, struct mono now)
@@ -521,7 +492,7 @@ dependencies_watch(struct fleet *f, struct mono now)
 		waits = true;
 		losses_down(&f->losses, c->wait_since, c->subject, c->why);
 	}
-	if (!waits && f->phase == PHASE_RUNNING && data_all(f, is_steady))
+	if (!waits && f->phase == PHASE_RUNNING && ask_data_steady(f))
 		f->losses.down_since = (struct mono){0};
 	if (!f->setup.chan.bounded || f->losses.down_since.us == 0)
 		return;
@@ -549,7 +520,7 @@ alone_bear(struct fleet *f, struct mono now)
 
 	for (unsigned i = 0; i < f->n && f->phase < PHASE_CLOSING; i++) {
 		struct child *c = &f->children[i];
-		if (child_is_data(c) || c->state != CHILD_DOWN)
+		if (child_is_data(c) || c->state != CHILD_DOWN || c->done)
 			continue;
 		if (mono_due(c->birth_due, now))
 			birth(f, c, now);
@@ -565,8 +536,9 @@ fleet_tick(struct fleet *f, struct mono now)
 	hangs_end(f, now);
 	dependencies_watch(f, now);
 	settle(f, now);
+	peers_tell(f);
 	struct mono next = mono_min(alone_bear(f, now), mono_add_ms(now, TICK_MS));
-	if (f->phase == PHASE_RENEWING && data_all(f, is_down))
+	if (f->phase == PHASE_RENEWING && ask_data_down(f))
 		next = mono_min(next, f->losses.bear_due);
 	if (f->phase >= PHASE_DRAINING)
 		next = mono_min(next, f->phase_due);

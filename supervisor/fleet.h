@@ -8,6 +8,7 @@
 #include "chan.h"
 #include "child.h"
 #include "loss.h"
+#include "peer.h"
 #include "rundir.h"
 
 enum {
@@ -33,9 +34,11 @@ struct fleet {
 	struct mono phase_due; /* the phase's time limit */
 	uint32_t generation;
 	struct losses losses;
-	bool asked; /* to stop */
+	struct peering told[ROLE_MAX]; /* of each role that restarts alone */
+	bool asked;		       /* to stop */
 	int exit_code;
 	char reason[REASON_BYTES_MAX]; /* of exit_code != 0 */
+	char said[512];		       /* by science, of the one hand-over that this was for */
 };
 
 /* Makes the slots. On failure nothing is left to free. */
@@ -47,6 +50,9 @@ void fleet_read(struct fleet *f, unsigned i); /* child i's channel is readable *
 void fleet_reap(struct fleet *f);	      /* SIGCHLD */
 void fleet_stop(struct fleet *f,
 		bool at_once); /* SIGTERM, SIGINT: drain; at_once: kill when asked before */
+
+/* SIGHUP: every worker is born anew, with the key and login files as they are now. */
+void fleet_renew(struct fleet *f);
 
 /* Time passes: hangs, throttles, limits; publishes the board. Returns when it wants to be called
  * again. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "conf.h"
+#include "keyring.h"
 #include "log.h"
 #include "mem.h"
 
@@ -23,9 +24,8 @@ static const struct {
 	unsigned need;
 	const char *login;
 } logins[] = {
-    {NEED_LOAD, "load"},
-    {NEED_STATE, "state"},
-    {NEED_TASK, "task"},
+    {NEED_LOAD, "load"},     {NEED_STATE, "state"},	{NEED_TASK, "task"},
+    {NEED_KEEPER, "keeper"}, {NEED_RELEASE, "release"},
 };
 
 /* A memfd with these bytes that nobody can change any more. */
@@ -154,7 +154,7 @@ secret_open(const struct conf_secret *s, struct err *e)
 static bool
 secrets_open(const struct gather *g, enum role role, struct gathered *out, int *n, struct err *e)
 {
-	struct conf_secret secrets[GATHERED_MAX - 4];
+	struct conf_secret secrets[GATHERED_SECRETS_MAX];
 	unsigned found = conf_secrets(g->model, role, secrets, sizeof secrets / sizeof *secrets);
 
 	for (unsigned i = 0; i < found; i++)
@@ -177,6 +177,8 @@ gather_open(const struct gather *g, enum role role, struct gathered out[static G
 			good = login_open(g, logins[i].login, out, &n, e);
 	if (good && (needs & NEED_SOURCES) && rid_key)
 		good = item_add(out, &n, CTL_FD_KEY, "rid_key", file_open(rid_key, "rid key", e));
+	if (good)
+		good = keyring_open(g->model, role, out, &n, e);
 	if (good)
 		good = secrets_open(g, role, out, &n, e);
 	if (good)

@@ -24,7 +24,7 @@ struct gathered {
 	int fd;
 };
 
-enum { GATHERED_MAX = 70 };
+enum { GATHERED_SECRETS_MAX = 64, GATHERED_MAX = GATHERED_SECRETS_MAX + 44 };
 
 /*
  * Opens login, key and secrets of a role into out (the caller closes them with gather_close),

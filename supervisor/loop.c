@@ -40,6 +40,11 @@ signals_take(struct fleet *f, int signals)
 	while (read(signals, &info, sizeof info) == (ssize_t)sizeof info) {
 		if (info.ssi_signo == SIGCHLD)
 			continue;
+		/* The kernel's own SIGHUP says that the terminal is gone: that still means stop. */
+		if (info.ssi_signo == SIGHUP && info.ssi_code != SI_KERNEL) {
+			fleet_renew(f);
+			continue;
+		}
 		if (!f->asked)
 			log_info("asked to stop: draining");
 		notify("STOPPING=1");

@@ -4,6 +4,10 @@
  *
  *	supervisor up|run PIPELINE [--instance NAME] [--until now] [--wait SECONDS] [--close]
  *	    [--accept-dead] [--take-over] [--no-progress] [-o json|text] [--only ROLE,...]
+ *	    [--handoff NAME]
+ *
+ * SIGTERM drains; SIGHUP bears all workers anew, with the key files as they are now. --handoff, with
+ * run --only science: one hand-over and no more (cli/start.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +28,7 @@
 enum { WAIT_SECONDS_DEFAULT = 30, WAIT_SECONDS_MAX = 1000000, EXEC_DIR_BYTES = 4096, ENV_MAX = 16 };
 
 struct options {
-	const char *pipeline, *instance;
+	const char *pipeline, *instance, *handoff;
 	bool bounded, close, accept_dead, take_over, progress;
 	int64_t wait_ms;
 	uint32_t roles;
@@ -99,6 +103,8 @@ value_parse(struct options *o, const char *word, const char *value)
 		o->wait_ms = wait_parse(value);
 	else if (!strcmp(word, "--only"))
 		o->roles = roles_parse(value);
+	else if (!strcmp(word, "--handoff"))
+		o->handoff = value;
 	else if (!strcmp(word, "--until") && !strcmp(value, "now"))
 		return;
 	else if (!strcmp(word, "-o") && (!strcmp(value, "json") || !strcmp(value, "text")))
@@ -110,8 +116,10 @@ value_parse(struct options *o, const char *word, const char *value)
 static void
 options_parse(struct options *o, int argc, char **argv)
 {
-	*o = (struct options){
-	    .wait_ms = WAIT_SECONDS_DEFAULT * 1000, .progress = true, .roles = ~(1u << ROLE_NULL)};
+	*o = (struct options){.handoff = "",
+			      .wait_ms = WAIT_SECONDS_DEFAULT * 1000,
+			      .progress = true,
+			      .roles = ~(1u << ROLE_NULL)};
 	if (argc < 2 || (strcmp(argv[1], "up") != 0 && strcmp(argv[1], "run") != 0))
 		fatal(EXIT_USAGE, "started by `weir up` or `weir run`, not by hand");
 	o->bounded = !strcmp(argv[1], "run");
@@ -127,6 +135,8 @@ options_parse(struct options *o, int argc, char **argv)
 	}
 	if (!o->pipeline)
 		fatal(EXIT_USAGE, "which pipeline?");
+	if (*o->handoff && !(o->bounded && o->roles == 1u << ROLE_SCIENCE))
+		fatal(EXIT_USAGE, "--handoff belongs to run --only %s", role_name(ROLE_SCIENCE));
 }
 
 /* HOST:PIPELINE when none was given; a long one ends in a hash, so that two never become one. */
@@ -214,8 +224,9 @@ board_open(struct world *w, struct err *e)
 	w->board_read_fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (w->board_read_fd < 0)
 		return err_errno(e, EXIT_BUG, "board");
-	w->listen_fd =
-	    board_listen(m->listen ? m->listen : "127.0.0.1:0", w->url, sizeof w->url, e);
+	/* One hand-over may run beside the pipeline that holds the declared address. */
+	bool declared = m->listen && !*w->options.handoff;
+	w->listen_fd = board_listen(declared ? m->listen : "127.0.0.1:0", w->url, sizeof w->url, e);
 	if (w->listen_fd < 0)
 		return false;
 	memcpy(w->board->pipeline, m->pipeline.s, sizeof w->board->pipeline);
@@ -230,10 +241,23 @@ note_write(struct world *w, struct err *e)
 {
 	struct rundir_note note = {.pid = getpid()};
 
-	memcpy(note.pipeline, w->model->pipeline.s, sizeof note.pipeline);
+	/* By this name `weir status` finds the pipeline; a hand-over beside it is none. */
+	if (*w->options.handoff)
+		snprintf(note.pipeline, sizeof note.pipeline, "handoff:%s", w->options.handoff);
+	else
+		memcpy(note.pipeline, w->model->pipeline.s, sizeof note.pipeline);
 	memcpy(note.instance, w->instance, sizeof note.instance);
 	memcpy(note.url, w->url, sizeof note.url);
 	return rundir_note_write(&w->rundir, &note, e);
+}
+
+static bool
+handoff_declared(const struct model *m, const char *name)
+{
+	for (unsigned i = 0; i < m->handoffs_n; i++)
+		if (!strcmp(m->handoffs[i].name.s, name))
+			return true;
+	return false;
 }
 
 static bool
@@ -241,6 +265,9 @@ world_open(struct world *w, struct err *e)
 {
 	const struct options *o = &w->options;
 
+	if (*o->handoff && !handoff_declared(w->model, o->handoff))
+		return err_set(e, EXIT_USAGE, "the pipeline file has no hand-over %.64s",
+			       o->handoff);
 	instance_name(o, w->model, w->instance, sizeof w->instance);
 	if (!exec_dir_find(w->exec_dir, sizeof w->exec_dir, o->roles, e))
 		return false;
@@ -261,6 +288,7 @@ world_open(struct world *w, struct err *e)
 				    .chan = {.gather = w->gather,
 					     .dir = w->rundir.path,
 					     .instance = w->instance,
+					     .handoff = o->handoff,
 					     .bounded = o->bounded,
 					     .close = o->close,
 					     .accept_dead = o->accept_dead,
@@ -299,7 +327,8 @@ static int
 work(struct world *w)
 {
 	struct progress progress = {.started = mono_now()};
-	bool shown = w->options.bounded && w->options.progress && isatty(STDERR_FILENO);
+	bool shown = w->options.bounded && !*w->options.handoff && w->options.progress &&
+		     isatty(STDERR_FILENO);
 	struct result result;
 
 	log_info("%s %s: status on %s", w->options.bounded ? "run" : "up", w->model->pipeline.s,
@@ -313,11 +342,18 @@ work(struct world *w)
 			 "stopped by a signal before the end; what was committed stays");
 	}
 	struct buf line = {0};
-	result_sum(&w->fleet, &result);
-	result_print(&w->fleet, &result, mono_since_us(progress.started, mono_now()), &line);
+	int64_t us = mono_since_us(progress.started, mono_now());
+	int code;
+	if (*w->options.handoff) {
+		code = result_handoff(&w->fleet, us, &line);
+	} else {
+		result_sum(&w->fleet, &result);
+		result_print(&w->fleet, &result, us, &line);
+		code = result_code(&w->fleet, &result);
+	}
 	fwrite(line.data, 1, line.len, stdout);
 	buf_free(&line);
-	return result_code(&w->fleet, &result);
+	return code;
 }
 
 static struct model *

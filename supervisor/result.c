@@ -117,6 +117,41 @@ result_print(const struct fleet *f, const struct result *r, int64_t us, struct b
 	buf_text(out, "}\n");
 }
 
+static bool
+is_object(const char *s)
+{
+	size_t n = strlen(s);
+
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)s[i] < ' ' || s[i] == 0x7f)
+			return false;
+	return n >= 2 && s[0] == '{' && s[n - 1] == '}';
+}
+
+int
+result_handoff(const struct fleet *f, int64_t us, struct buf *out)
+{
+	const char *reason = f->reason;
+	int code = f->exit_code;
+
+	if (!code && !is_object(f->said)) {
+		code = EXIT_BUG;
+		reason = "the science worker ended without a result";
+	}
+	buf_text(out, "{\"pipeline\": ");
+	json_text(out, f->setup.model->pipeline.s);
+	buf_text(out, ", \"handoff\": ");
+	json_text(out, f->setup.chan.handoff);
+	buf_printf(out, ", \"seconds\": %.3f, \"exit\": %d", (double)us / 1e6, code);
+	buf_text(out, code ? ", \"reason\": " : ", \"result\": ");
+	if (code)
+		json_text(out, reason);
+	else
+		buf_text(out, f->said);
+	buf_text(out, "}\n");
+	return code;
+}
+
 void
 progress_show(struct progress *p, const struct fleet *f, struct mono now)
 {

@@ -29,6 +29,12 @@ int result_code(const struct fleet *f, const struct result *r);
  */
 void result_print(const struct fleet *f, const struct result *r, int64_t us, struct buf *out);
 
+/*
+ * The line of a run for one hand-over (cli/start.h), appended; returns the exit code. What science
+ * said is passed on when it is one line that begins and ends as a JSON object does.
+ */
+int result_handoff(const struct fleet *f, int64_t us, struct buf *out);
+
 struct progress {
 	struct mono started, shown;
 	uint64_t events_shown;

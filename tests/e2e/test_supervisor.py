@@ -67,6 +67,20 @@ def test_a_killed_worker_is_born_again(alone):
     alone.stop(process)
 
 
+def test_a_hangup_bears_every_worker_anew(alone):
+    process = alone.up()
+    before = {r["role"]: r["pid"] for r in alone.status(process)["workers"]}
+    process.send_signal(signal.SIGHUP)
+
+    def renewed():
+        rows = (alone.status(process) or {"workers": []})["workers"]
+        return rows and all(r["state"] == "up" and r["pid"] != before[r["role"]] and r["births"] == 2 for r in rows)
+
+    wait_for("everyone's next birth", renewed, 20 * SLOW)
+    assert process.poll() is None
+    alone.stop(process)
+
+
 def test_status_dies_and_serves_again_on_the_same_port(alone):
     process = alone.up()
     url = alone.url(process)
