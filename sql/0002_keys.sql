@@ -344,7 +344,6 @@ END $$;
 --   wrap     kid, recipient's key id, envelope core, wrap
 --   subject  sid, null, null, secret (null: erased)
 --   role     member's name in UTF-8, the role's key id, its public key, its secret sealed to the member
---   policy   its hash, null, the pinned root's public key, the signed policy in force: a reader has no file
 CREATE FUNCTION key_schema.fetch(ticket uuid)
 RETURNS TABLE (kind text, id bytea, rkid bytea, core bytea, body bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -379,11 +378,7 @@ BEGIN
 		JOIN key_schema.subject s ON s.pipeline = a.pipeline AND s.sid = k.sid
 		UNION ALL
 		SELECT 'role', convert_to(r.member, 'UTF8'), r.rkid, r.pk, r.sealed
-		FROM key_schema.role_key r WHERE r.pipeline = a.pipeline
-		UNION ALL
-		(SELECT 'policy', y.digest, NULL, l.policy_root, y.body
-		FROM key_schema.policy y JOIN admin_schema.pipeline l ON l.id = y.pipeline
-		WHERE y.pipeline = a.pipeline ORDER BY y.serial DESC LIMIT 1);
+		FROM key_schema.role_key r WHERE r.pipeline = a.pipeline;
 END $$;
 
 -- EXECUTE: release, for hand-overs alone. The owner writes every kind but release, which has a ticket.

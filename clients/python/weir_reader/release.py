@@ -47,10 +47,20 @@ class Release:
     def __init__(self, connection, pipeline, member, trust):
         assert connection.autocommit, "a request must be committed before its fetch"
         self.connection, self.pipeline, self.member, self.trust = connection, pipeline, member, trust
-        self.policy = None
+        self._policy = None
+
+    @property
+    def policy(self):
+        """The policy in force, verified."""
+        if self._policy is None:
+            row = self.connection.execute("SELECT root, body FROM key_schema.policy_current(%s)", (self.pipeline,),
+                                          binary=True).fetchone()
+            self._policy = self.trust.policy(*row)
+        return self._policy
 
     def ask(self, keys, kids, sids, purpose):
         """Adds what is not there yet. One audit row per 10,000 data keys or 100,000 persons."""
+        self._policy = None  # another one may be in force by now
         kids, sids = set(kids) - keys.data.keys() - keys.refused.keys(), set(sids) - keys.secrets.keys()
         for some_kids, some_sids in _pieces(kids, sids):
             ticket = self.connection.execute(
@@ -69,7 +79,6 @@ class Release:
         by_kind = {}
         for kind, *rest in rows:
             by_kind.setdefault(kind, []).append(rest)
-        self.policy = self.trust.policy([(root, body) for _, _, root, body in by_kind.get("policy", [])])
         holders = [self.member, *roles([(bytes(i).decode(), rkid, pk, sealed) for i, rkid, pk, sealed in by_kind.get("role", [])],
                                        self.member, self.policy)]
         holders = {key.id: key for key in holders}
@@ -97,8 +106,8 @@ class Trust:
     def __init__(self, pipeline, root=None, policy=None, serial_min=0):
         self.pipeline, self.root, self.file, self.serial_min = pipeline, root, policy, serial_min
 
-    def policy(self, offered):
-        root, body = offered[0] if offered else (None, None)
+    def policy(self, root, body):
+        """The verified policy, of the root that the database pins and the file that it offers."""
         if self.root is not None and root is not None and bytes(root) != self.root:
             raise Policy("the database pins another root")
         root = self.root if self.root is not None else root
