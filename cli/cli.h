@@ -36,7 +36,10 @@ int apply_run(struct cli *c);
 int dead_run(struct cli *c);
 int demo_run(struct cli *c);
 int explain_run(struct cli *c);
+int handoff_run(struct cli *c);
 int help_run(struct cli *c);
+int keys_run(struct cli *c);
+int open_run(struct cli *c);
 int plan_run(struct cli *c);
 int run_run(struct cli *c);
 int status_run(struct cli *c);
@@ -46,7 +49,10 @@ int version_run(struct cli *c);
 
 extern const struct option_row options_apply[];
 extern const struct option_row options_demo[];
+extern const struct option_row options_handoff[];
 extern const struct option_row options_help[];
+extern const struct option_row options_keys[];
+extern const struct option_row options_open[];
 extern const struct option_row options_pipeline[]; /* only --pipeline */
 extern const struct option_row options_dead[];
 extern const struct option_row options_run[];
