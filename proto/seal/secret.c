@@ -1,0 +1,371 @@
+#include "seal/secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "log.h"
+#include "mem.h"
+#include "seal/keyfile.h"
+#include "seal/private.h"
+
+enum {
+	PAGE_BYTES = 4096,
+	CANARY_BYTES = 16, /* sodium_malloc's own, before the bytes it gives */
+	SLOT_CLASSES = 8,  /* 64, 128, ... 8192 bytes, head included */
+	SLOT_BYTES_MIN = 64,
+	PASSPHRASE_BYTES_MAX = 1024,
+};
+
+#define SLOT_USED 0x7372696577656c73ULL
+#define SLOT_FREE 0x6672656573656372ULL
+
+struct slot { /* before each allocation, in the arena: zeros in a forked child */
+	uint64_t state;
+	uint8_t class;
+};
+
+struct free_slot {
+	struct slot head;
+	struct free_slot *next;
+};
+
+_Static_assert(sizeof(struct slot) == 16, "allocations are aligned to 16");
+
+static struct {
+	bool open, required;
+	uint8_t *part; /* the newest part of the arena: slots are cut from it */
+	size_t part_used, part_bytes;
+	size_t unlocked;
+	struct free_slot *free[SLOT_CLASSES];
+	pid_t pid;
+} arena;
+
+/*
+ * sodium_malloc has called mlock and madvise without telling how that ended: called again on the
+ * same pages, they tell.
+ */
+static bool
+pages_lock(void *p, size_t n)
+{
+	uint8_t *first = (uint8_t *)((uintptr_t)p & ~(uintptr_t)(PAGE_BYTES - 1));
+	size_t bytes = (size_t)((uint8_t *)p + n - first);
+
+	if (madvise(first, bytes, MADV_WIPEONFORK) != 0)
+		log_debug("keys are not wiped in a forked process: %s", strerror(errno));
+	(void)madvise(first, bytes, MADV_DONTDUMP);
+	return mlock(first, bytes) == 0;
+}
+
+/* False with errno: no memory, or it must be locked and is not. */
+static bool
+arena_grow(void)
+{
+	size_t n = SECRET_ARENA_BYTES - CANARY_BYTES;
+	uint8_t *part = sodium_malloc(n);
+
+	if (!part)
+		return false;
+	if (!pages_lock(part, n)) {
+		int why = errno;
+		if (arena.required) {
+			sodium_free(part);
+			errno = why;
+			return false;
+		}
+		arena.unlocked += n;
+	}
+	memset(part, 0, n);
+	arena.part = part;
+	arena.part_bytes = n;
+	arena.part_used = -(uintptr_t)part & 15;
+	return true;
+}
+
+bool
+secret_open(bool required, struct err *e)
+{
+	sodium_start();
+	if (arena.open)
+		return true;
+	arena.required = required;
+	if (!arena_grow())
+		return err_errno(e, EXIT_CONFIG,
+				 "%d KiB of memory for keys cannot be locked; raise the limit of "
+				 "locked memory (ulimit -l, LimitMEMLOCK=)",
+				 SECRET_ARENA_BYTES / 1024);
+	arena.open = true;
+	arena.pid = getpid();
+	return true;
+}
+
+size_t
+secret_unlocked_bytes(void)
+{
+	return arena.unlocked;
+}
+
+static unsigned
+class_of(size_t n)
+{
+	unsigned class = 0;
+
+	while (((size_t)SLOT_BYTES_MIN << class) < n)
+		class ++;
+	check(class < SLOT_CLASSES);
+	return class;
+}
+
+void *
+arena_alloc(size_t n)
+{
+	unsigned class = class_of(n + sizeof(struct slot));
+	size_t bytes = (size_t)SLOT_BYTES_MIN << class;
+	struct slot *slot;
+
+	if (!arena.open)
+		panic("a secret is made before secret_open");
+	if (arena.free[class]) {
+		struct free_slot *f = arena.free[class];
+		if (f->head.state != SLOT_FREE)
+			panic("a forked process uses its parent's keys");
+		arena.free[class] = f->next;
+		slot = &f->head;
+		memset(f, 0, sizeof *f);
+	} else {
+		if (arena.part_bytes - arena.part_used < bytes && !arena_grow())
+			return NULL;
+		slot = (struct slot *)(void *)(arena.part + arena.part_used);
+		arena.part_used += bytes;
+	}
+	slot->state = SLOT_USED;
+	slot->class = (uint8_t) class;
+	return slot + 1;
+}
+
+void
+arena_check(const void *p)
+{
+	const struct slot *slot = (const struct slot *)p - 1;
+
+	if (slot->state != SLOT_USED)
+		panic("%s", getpid() == arena.pid ? "a freed secret is used"
+						  : "a forked process uses its parent's keys");
+}
+
+void
+arena_free(void *p)
+{
+	if (!p)
+		return;
+	arena_check(p);
+	struct free_slot *f = (struct free_slot *)(void *)((struct slot *)p - 1);
+	unsigned class = f->head.class;
+	sodium_memzero(f, (size_t)SLOT_BYTES_MIN << class);
+	f->head.state = SLOT_FREE;
+	f->next = arena.free[class];
+	arena.free[class] = f;
+}
+
+/* ---- secrets ---- */
+
+struct secret { /* in the arena */
+	size_t n;
+	uint8_t b[];
+};
+
+static struct secret *
+secret_make(size_t n)
+{
+	check(n > 0 && n <= SECRET_BYTES_MAX);
+	struct secret *s = arena_alloc(sizeof *s + n);
+	if (s)
+		s->n = n;
+	return s;
+}
+
+struct secret *
+secret_of(const void *p, size_t n)
+{
+	struct secret *s = secret_make(n);
+
+	if (s)
+		memcpy(s->b, p, n);
+	return s;
+}
+
+struct secret *
+secret_random(size_t n)
+{
+	struct secret *s = secret_make(n);
+
+	if (s)
+		randombytes_buf(s->b, n);
+	return s;
+}
+
+void
+secret_free(struct secret *s)
+{
+	arena_free(s);
+}
+
+size_t
+secret_length(const struct secret *s)
+{
+	arena_check(s);
+	return s->n;
+}
+
+const uint8_t *
+secret_bytes(const struct secret *s)
+{
+	arena_check(s);
+	return s->b;
+}
+
+uint8_t *
+secret_writable(struct secret *s)
+{
+	arena_check(s);
+	return s->b;
+}
+
+bool
+secret_equal(const struct secret *a, const struct secret *b)
+{
+	return secret_length(a) == secret_length(b) && sodium_memcmp(a->b, b->b, a->n) == 0;
+}
+
+void
+secret_wipe(void *p, size_t n)
+{
+	sodium_memzero(p, n);
+}
+
+void *
+secret_map(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		fatal(EXIT_TRY_LATER, "no memory for %zu bytes of secrets", bytes);
+	(void)pages_lock(p, bytes);
+	return p;
+}
+
+void
+secret_unmap(void *p, size_t bytes)
+{
+	if (!p)
+		return;
+	sodium_memzero(p, bytes);
+	munmap(p, bytes);
+}
+
+/* ---- passphrases ---- */
+
+static enum seal_error
+passphrase_take(char *line, size_t n, struct secret **out)
+{
+	enum seal_error why = SEAL_PASSPHRASE;
+
+	while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+		n--;
+	if (n > 0 && n <= PASSPHRASE_BYTES_MAX) {
+		*out = secret_of(line, n);
+		why = *out ? SEAL_OK : SEAL_SYSTEM;
+	}
+	return why;
+}
+
+enum seal_error
+passphrase_read(int fd, struct secret **out)
+{
+	char line[PASSPHRASE_BYTES_MAX + 3];
+	struct stat st;
+
+	*out = NULL;
+	if (fstat(fd, &st) != 0)
+		return SEAL_SYSTEM;
+	enum seal_error why = keyfile_permitted(st.st_mode, st.st_uid, geteuid());
+	if (why != SEAL_OK)
+		return why;
+	ssize_t n = pread(fd, line, sizeof line, 0);
+	why = n < 0 ? SEAL_SYSTEM : passphrase_take(line, (size_t)n, out);
+	sodium_memzero(line, sizeof line);
+	return why;
+}
+
+static enum seal_error
+line_ask(int tty, const char *prompt, struct secret **out)
+{
+	char line[PASSPHRASE_BYTES_MAX + 3];
+	size_t n = 0;
+
+	*out = NULL;
+	if (write(tty, prompt, strlen(prompt)) < 0)
+		return SEAL_SYSTEM;
+	while (n < sizeof line) {
+		ssize_t got = read(tty, line + n, sizeof line - n);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+		if (line[n - 1] == '\n')
+			break;
+	}
+	enum seal_error why = passphrase_take(line, n, out);
+	sodium_memzero(line, sizeof line);
+	return write(tty, "\n", 1) == 1 ? why : SEAL_SYSTEM;
+}
+
+static enum seal_error
+lines_ask(int tty, const char *prompt, bool again, struct secret **out)
+{
+	struct secret *second = NULL;
+	enum seal_error why = line_ask(tty, prompt, out);
+
+	if (why == SEAL_OK && again) {
+		why = line_ask(tty, "the same again: ", &second);
+		if (why == SEAL_OK && !secret_equal(*out, second))
+			why = SEAL_PASSPHRASE;
+		secret_free(second);
+	}
+	if (why != SEAL_OK) {
+		secret_free(*out);
+		*out = NULL;
+	}
+	return why;
+}
+
+enum seal_error
+passphrase_ask(const char *prompt, bool again, struct secret **out)
+{
+	struct termios before, silent;
+	int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+	*out = NULL;
+	if (tty < 0)
+		return SEAL_PASSPHRASE;
+	if (tcgetattr(tty, &before) != 0) {
+		close(tty);
+		return SEAL_PASSPHRASE;
+	}
+	silent = before;
+	silent.c_lflag &= ~(tcflag_t)ECHO;
+	enum seal_error why = tcsetattr(tty, TCSAFLUSH, &silent) == 0
+				  ? lines_ask(tty, prompt, again, out)
+				  : SEAL_SYSTEM;
+	tcsetattr(tty, TCSAFLUSH, &before);
+	close(tty);
+	return why;
+}
