@@ -136,7 +136,7 @@ plan_admin(struct plan *p, struct err *e)
 	if (!plan_migrations(p, e))
 		return false;
 	for (unsigned i = 0; i < SCHEMA_MAX; i++)
-		if (i != SCHEMA_ADMIN && !plan_schema(p, &ddl_schemas[i], e))
+		if (i != SCHEMA_ADMIN && i != SCHEMA_KEY && !plan_schema(p, &ddl_schemas[i], e))
 			return false;
 	for (unsigned i = 0; i < GROUP_MAX; i++)
 		if (!plan_group(p, &ddl_groups[i], e))

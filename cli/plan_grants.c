@@ -27,6 +27,12 @@ static const char *const questions[] = {
     [OBJECT_TABLE] = "SELECT has_table_privilege(to_regrole($1)::oid, to_regclass($2)::oid, $3)",
     [OBJECT_SEQUENCE] =
 	"SELECT has_sequence_privilege(to_regrole($1)::oid, to_regclass($2)::oid, $3)",
+    [OBJECT_FUNCTION] =
+	"SELECT has_function_privilege(to_regrole($1)::oid, to_regprocedure($2)::oid, $3)",
+    [OBJECT_DEFAULT] = "SELECT EXISTS (SELECT FROM pg_default_acl d, aclexplode(d.defaclacl) a"
+		       " WHERE d.defaclrole = current_user::regrole AND d.defaclobjtype = 'r'"
+		       " AND d.defaclnamespace = to_regnamespace($2) AND a.grantee = to_regrole($1)"
+		       " AND a.privilege_type = $3)",
 };
 
 static const char column_question[] =
@@ -165,11 +171,13 @@ plan_grants(struct plan *p, struct err *e)
 	struct name login;
 
 	for (unsigned l = 0; l < LOGIN_MAX; l++)
-		if (!ddl_login_name(p->model, l, &login, e) ||
-		    !database_plan(p, &login, "CONNECT", e) ||
-		    (l == LOGIN_LOAD && !database_plan(p, &login, "TEMPORARY", e)) ||
-		    (l == LOGIN_LOAD && !p->model->foreign_keys_enforced &&
-		     !parameter_plan(p, &login, e)))
+		if (!ddl_login_used(p->model, l))
+			continue;
+		else if (!ddl_login_name(p->model, l, &login, e) ||
+			 !database_plan(p, &login, "CONNECT", e) ||
+			 (l == LOGIN_LOAD && !database_plan(p, &login, "TEMPORARY", e)) ||
+			 (l == LOGIN_LOAD && !p->model->foreign_keys_enforced &&
+			  !parameter_plan(p, &login, e)))
 			return false;
 	bool good = ddl_grants(p->model, grant_visit, &x, e);
 	for (unsigned i = 0; i < x.n; i++) {

@@ -149,7 +149,7 @@ bool
 plan_logins(struct plan *p, struct err *e)
 {
 	for (unsigned i = 0; i < LOGIN_MAX; i++)
-		if (!login_plan(p, i, e))
+		if (ddl_login_used(p->model, i) && !login_plan(p, i, e))
 			return false;
 	return rid_key_plan(p, e);
 }

@@ -163,9 +163,9 @@ warehouse_make(void)
 	struct buf sql = {0};
 
 	run("DROP SCHEMA IF EXISTS admin_schema, analytical_schema, development_schema,"
-	    " data_visualization_schema CASCADE");
+	    " data_visualization_schema, key_schema CASCADE");
 	for (unsigned i = 0; i < SCHEMA_MAX; i++)
-		if (i != SCHEMA_ADMIN)
+		if (i != SCHEMA_ADMIN && i != SCHEMA_KEY)
 			buf_printf(&sql, "CREATE SCHEMA %s;", ddl_schemas[i].name);
 	for (unsigned i = 0; i < migrations_n; i++)
 		if (!pg_script(t.eye, migrations[i].text, &e))

@@ -66,7 +66,7 @@ setup(void **state)
 	if (!pg_connect(dsn, "eye", settings, 5000, &t.eye, &e) ||
 	    !pg_connect(dsn, "task", settings, 5000, &t.chore.pg, &e))
 		fail_msg("%s", e.text);
-	run("DROP SCHEMA IF EXISTS admin_schema CASCADE");
+	run("DROP SCHEMA IF EXISTS admin_schema, key_schema CASCADE");
 	for (unsigned i = 0; i < migrations_n; i++)
 		run(migrations[i].text);
 	run("INSERT INTO admin_schema.pipeline (id, name, g, hash_key)"

@@ -14,6 +14,8 @@ const struct ddl_schema_row ddl_schemas[SCHEMA_MAX] = {
 			    "Raw events with sealed fields, for data scientists"},
     [SCHEMA_VISUALIZATION] = {"data_visualization_schema",
 			      "Aggregates, for business analysts and BI tools"},
+    [SCHEMA_KEY] = {"key_schema", "Key envelopes, secrets of persons, signed policies, audit of "
+				  "openings; by functions only"},
 };
 
 /* As format_type() prints them, so that the catalogue can be compared as text. */

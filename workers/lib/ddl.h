@@ -20,6 +20,7 @@ enum ddl_schema {
 	SCHEMA_ANALYTICAL,
 	SCHEMA_DEVELOPMENT,
 	SCHEMA_VISUALIZATION,
+	SCHEMA_KEY, /* made by a migration, as admin_schema is */
 	SCHEMA_MAX
 };
 
@@ -84,7 +85,15 @@ void ddl_calendar_rows(const struct model *m, unsigned table, struct buf *out);
 void ddl_script(const struct model *m, unsigned table, struct buf *out);
 
 /* ---- logins and groups ---- */
-enum ddl_login { LOGIN_LOAD, LOGIN_STATE, LOGIN_TASK, LOGIN_MAX };
+enum ddl_login {
+	LOGIN_LOAD,
+	LOGIN_STATE,
+	LOGIN_TASK,
+	LOGIN_OPERATOR,
+	LOGIN_KEEPER, /* these two only where something is sealed */
+	LOGIN_RELEASE,
+	LOGIN_MAX
+};
 
 struct ddl_login_row {
 	const char *suffix; /* the login is weir_<pipeline>_<suffix>, its file <suffix>.login */
@@ -93,13 +102,23 @@ struct ddl_login_row {
 
 extern const struct ddl_login_row ddl_logins[LOGIN_MAX];
 
+/* Whether the pipeline has this login: keeper and release only where it seals. */
+bool ddl_login_used(const struct model *m, enum ddl_login login);
+
 /* EXIT_CONFIG when the name would be longer than PostgreSQL allows. */
 MUSTCHECK bool ddl_login_name(const struct model *m, enum ddl_login login, struct name *out,
 			      struct err *e);
 
 /* People's roles without a login, made once for all pipelines; members are granted by the
  * administrator. */
-enum ddl_group { GROUP_ANALYSTS, GROUP_SCIENTISTS, GROUP_BUSINESS, GROUP_MAX };
+enum ddl_group {
+	GROUP_ANALYSTS,
+	GROUP_SCIENTISTS,
+	GROUP_BUSINESS,
+	GROUP_BI,
+	GROUP_OPERATORS,
+	GROUP_MAX
+};
 
 struct ddl_group_row {
 	const char *name, *words;
@@ -108,15 +127,21 @@ struct ddl_group_row {
 extern const struct ddl_group_row ddl_groups[GROUP_MAX];
 
 /* ---- grants ---- */
-enum ddl_object { OBJECT_SCHEMA, OBJECT_TABLE, OBJECT_SEQUENCE };
+enum ddl_object {
+	OBJECT_SCHEMA,
+	OBJECT_TABLE,
+	OBJECT_SEQUENCE,
+	OBJECT_FUNCTION, /* object has the types of its arguments */
+	OBJECT_DEFAULT	 /* tables that the owner makes in that schema later on */
+};
 
-enum { DDL_GRANT_COLUMNS_MAX = 8 };
+enum { DDL_GRANT_COLUMNS_MAX = 16 };
 
 struct ddl_grant {
 	struct name grantee;
 	enum ddl_object kind;
-	char object[2 * NAME_BYTES_MAX + 8]; /* quoted, with schema */
-	const char *privilege;		     /* one: "SELECT" */
+	char object[2 * NAME_BYTES_MAX + 80]; /* quoted, with schema */
+	const char *privilege;		      /* one: "SELECT" */
 	const char
 	    *columns[DDL_GRANT_COLUMNS_MAX + 1]; /* NULL-terminated; none: the whole object */
 };

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "log.h"
 #include "pg.h"
 
 enum { STATE_SLOTS = 8 };
@@ -12,88 +13,211 @@ enum { STATE_SLOTS = 8 };
 const struct ddl_login_row ddl_logins[LOGIN_MAX] = {
     [LOGIN_LOAD] = {"load", "commits batches; reads back keys and versions only"},
     [LOGIN_STATE] = {"state", "reads process state"},
-    [LOGIN_TASK] = {"task", "empties state segments, drops old bookkeeping"},
+    [LOGIN_TASK] = {"task", "empties state segments, makes partitions, rebuilds aggregates"},
+    [LOGIN_OPERATOR] = {"operator", "reads bookkeeping; no value of an event, no key"},
+    [LOGIN_KEEPER] = {"keeper",
+		      "publishes key envelopes, asks secrets of persons; three functions"},
+    [LOGIN_RELEASE] = {"release", "opens for hand-overs: development schema, audited release"},
 };
 
 const struct ddl_group_row ddl_groups[GROUP_MAX] = {
-    [GROUP_ANALYSTS] = {"data_analysts", "read dimensions and facts"},
-    [GROUP_SCIENTISTS] = {"data_scientists", "read the development schema"},
-    [GROUP_BUSINESS] = {"business_analysts", "read the visualization schema"},
+    [GROUP_ANALYSTS] = {"data_analysts", "read dimensions, facts and aggregates"},
+    [GROUP_SCIENTISTS] = {"data_scientists",
+			  "read the development schema; open by audited release"},
+    [GROUP_BUSINESS] = {"business_analysts", "read aggregates"},
+    [GROUP_BI] = {"bi", "for BI tools: read aggregates"},
+    [GROUP_OPERATORS] = {"operators", "read bookkeeping; no value of an event, no key"},
 };
 
-/* What Weir's logins may do in admin_schema; the heads of the tables in sql/ say why. */
-static const struct {
-	enum ddl_login login;
+/* A grantee: a login or, from here on, a group. */
+#define GROUP(g) ((unsigned)LOGIN_MAX + (unsigned)(g))
+enum {
+	SCIENTISTS = (int)LOGIN_MAX + (int)GROUP_SCIENTISTS,
+	GRANTEES_MAX = (int)LOGIN_MAX + (int)GROUP_MAX
+};
+
+#define POLICY	"policy_current(text)"
+#define REQUEST "request(text, bytea[], bytea[], text)"
+#define FETCH	"fetch(uuid)"
+
+/* Weir's own schemas; the heads of tables and functions in sql/ say why. */
+static const struct rule {
+	unsigned who;
+	enum ddl_schema schema;
 	enum ddl_object kind;
 	const char *object, *privilege;
 	const char *columns[DDL_GRANT_COLUMNS_MAX + 1];
-} admin_grants[] = {
-    {LOGIN_LOAD, OBJECT_SEQUENCE, "epoch", "USAGE", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "pipeline", "SELECT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "instance", "SELECT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "instance", "INSERT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "instance", "UPDATE", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "shard", "SELECT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "shard", "INSERT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "shard", "UPDATE", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "key_range", "SELECT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "key_range", "INSERT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "key_range", "UPDATE", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "source", "SELECT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "source", "INSERT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "partition", "SELECT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "partition", "INSERT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "partition", "UPDATE", {"done_at", "next", "bytes", NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "state", "SELECT", {"pipeline", "build", NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "state_%u", "INSERT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "dead_letter", "SELECT", {"pipeline", "build", "rid", NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "dead_letter", "INSERT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "run", "SELECT", {"pipeline", "id", NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "run", "INSERT", {NULL}},
-    {LOGIN_LOAD, OBJECT_TABLE, "run", "UPDATE", {NULL}},
+} rules[] = {
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_SEQUENCE, "epoch", "USAGE", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "pipeline", "SELECT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "instance", "SELECT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "instance", "INSERT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "instance", "UPDATE", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "shard", "SELECT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "shard", "INSERT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "shard", "UPDATE", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "key_range", "SELECT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "key_range", "INSERT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "key_range", "UPDATE", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "source", "SELECT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "source", "INSERT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "partition", "SELECT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "partition", "INSERT", {NULL}},
+    {LOGIN_LOAD,
+     SCHEMA_ADMIN,
+     OBJECT_TABLE,
+     "partition",
+     "UPDATE",
+     {"done_at", "next", "bytes", NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "state", "SELECT", {"pipeline", "build", NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "state_%u", "INSERT", {NULL}},
+    {LOGIN_LOAD,
+     SCHEMA_ADMIN,
+     OBJECT_TABLE,
+     "dead_letter",
+     "SELECT",
+     {"pipeline", "build", "rid", NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "dead_letter", "INSERT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "dead_letter", "DELETE", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "run", "SELECT", {"pipeline", "id", NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "run", "INSERT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "run", "UPDATE", {NULL}},
 
-    {LOGIN_STATE, OBJECT_TABLE, "pipeline", "SELECT", {"id", "name", "g", "live_build", NULL}},
-    {LOGIN_STATE, OBJECT_TABLE, "state", "SELECT", {NULL}},
+    {LOGIN_STATE,
+     SCHEMA_ADMIN,
+     OBJECT_TABLE,
+     "pipeline",
+     "SELECT",
+     {"id", "name", "g", "live_build", NULL}},
+    {LOGIN_STATE, SCHEMA_ADMIN, OBJECT_TABLE, "state", "SELECT", {NULL}},
 
-    {LOGIN_TASK, OBJECT_TABLE, "pipeline", "SELECT", {"id", "name", "live_build", "segment", NULL}},
-    {LOGIN_TASK, OBJECT_TABLE, "pipeline", "UPDATE", {"segment", NULL}},
-    {LOGIN_TASK, OBJECT_TABLE, "shard", "SELECT", {NULL}},
-    {LOGIN_TASK, OBJECT_TABLE, "shard", "DELETE", {NULL}},
-    {LOGIN_TASK, OBJECT_TABLE, "key_range", "SELECT", {NULL}},
     {LOGIN_TASK,
+     SCHEMA_ADMIN,
+     OBJECT_TABLE,
+     "pipeline",
+     "SELECT",
+     {"id", "name", "live_build", "segment", NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_TABLE, "pipeline", "UPDATE", {"segment", NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_TABLE, "shard", "SELECT", {NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_TABLE, "shard", "DELETE", {NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_TABLE, "key_range", "SELECT", {NULL}},
+    {LOGIN_TASK,
+     SCHEMA_ADMIN,
      OBJECT_TABLE,
      "state",
      "SELECT",
      {"pipeline", "build", "key", "epoch", "batch", "segment", NULL}},
     {LOGIN_TASK,
+     SCHEMA_ADMIN,
      OBJECT_TABLE,
      "state_%u",
      "SELECT",
      {"pipeline", "build", "key", "epoch", "batch", "segment", NULL}},
-    {LOGIN_TASK, OBJECT_TABLE, "state_%u", "TRUNCATE", {NULL}},
-    {LOGIN_TASK, OBJECT_TABLE, "run", "SELECT", {NULL}},
-    {LOGIN_TASK, OBJECT_TABLE, "run", "DELETE", {NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_TABLE, "state_%u", "TRUNCATE", {NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_TABLE, "run", "SELECT", {NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_TABLE, "run", "DELETE", {NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_TABLE, "aggregate", "SELECT", {NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_TABLE, "aggregate", "UPDATE", {"built_at", "rows", NULL}},
+    {LOGIN_TASK, SCHEMA_ADMIN, OBJECT_FUNCTION, "raw_partitions(text)", "EXECUTE", {NULL}},
+
+#define PUBLISH                                                                                    \
+	"publish_envelope(text, bytea, text, timestamp with time zone, timestamp with time zone, " \
+	"bytea, bytea[], bytea[])"
+    {LOGIN_KEEPER, SCHEMA_KEY, OBJECT_FUNCTION, PUBLISH, "EXECUTE", {NULL}},
+    {LOGIN_KEEPER,
+     SCHEMA_KEY,
+     OBJECT_FUNCTION,
+     "subject_secrets(text, bytea[])",
+     "EXECUTE",
+     {NULL}},
+    {LOGIN_KEEPER, SCHEMA_KEY, OBJECT_FUNCTION, "pipeline_facts(text)", "EXECUTE", {NULL}},
+
+    {LOGIN_RELEASE, SCHEMA_KEY, OBJECT_FUNCTION, POLICY, "EXECUTE", {NULL}},
+    {LOGIN_RELEASE, SCHEMA_KEY, OBJECT_FUNCTION, REQUEST, "EXECUTE", {NULL}},
+    {LOGIN_RELEASE, SCHEMA_KEY, OBJECT_FUNCTION, FETCH, "EXECUTE", {NULL}},
+    {LOGIN_RELEASE,
+     SCHEMA_KEY,
+     OBJECT_FUNCTION,
+     "audit_write(text, text, text, jsonb)",
+     "EXECUTE",
+     {NULL}},
+
+    {SCIENTISTS, SCHEMA_KEY, OBJECT_FUNCTION, POLICY, "EXECUTE", {NULL}},
+    {SCIENTISTS, SCHEMA_KEY, OBJECT_FUNCTION, REQUEST, "EXECUTE", {NULL}},
+    {SCIENTISTS, SCHEMA_KEY, OBJECT_FUNCTION, FETCH, "EXECUTE", {NULL}},
 };
 
-/* Which schemas each login may enter, and each group. */
-static const bool login_schemas[LOGIN_MAX][SCHEMA_MAX] = {
-    [LOGIN_LOAD] = {[SCHEMA_ADMIN] = true, [SCHEMA_ANALYTICAL] = true},
+/*
+ * What the operator login and the group operators read in admin_schema: how it goes, never what an
+ * event said (bodies), who it was (sid), or a key.
+ */
+static const struct {
+	const char *object;
+	const char *columns[DDL_GRANT_COLUMNS_MAX + 1];
+} operator_reads[] = {
+    {"migration", {NULL}},
+    {"pipeline",
+     {"id", "name", "g", "policy_serial", "live_build", "segment", "correlated_by", "created_at",
+      "applied_at", NULL}},
+    {"instance", {NULL}},
+    {"shard", {NULL}},
+    {"key_range", {NULL}},
+    {"source", {NULL}},
+    {"partition", {NULL}},
+    {"state",
+     {"pipeline", "build", "segment", "key", "kg", "epoch", "batch", "check_at", "tombstone",
+      NULL}},
+    {"dead_letter",
+     {"pipeline", "build", "rid", "source", "partition", "position", "stage", "reason", "at",
+      "class", "digest", NULL}},
+    {"run", {NULL}},
+    {"raw_table", {NULL}},
+    {"aggregate", {NULL}},
+};
+
+/* Which schemas each login and each group may enter. */
+static const bool schemas[GRANTEES_MAX][SCHEMA_MAX] = {
+    [LOGIN_LOAD] = {[SCHEMA_ADMIN] = true, [SCHEMA_ANALYTICAL] = true, [SCHEMA_DEVELOPMENT] = true},
     [LOGIN_STATE] = {[SCHEMA_ADMIN] = true},
     [LOGIN_TASK] = {[SCHEMA_ADMIN] = true},
+    [LOGIN_OPERATOR] = {[SCHEMA_ADMIN] = true},
+    [LOGIN_KEEPER] = {[SCHEMA_KEY] = true},
+    [LOGIN_RELEASE] = {[SCHEMA_KEY] = true, [SCHEMA_DEVELOPMENT] = true},
+    [GROUP(GROUP_ANALYSTS)] = {[SCHEMA_ANALYTICAL] = true, [SCHEMA_VISUALIZATION] = true},
+    [GROUP(GROUP_SCIENTISTS)] = {[SCHEMA_KEY] = true, [SCHEMA_DEVELOPMENT] = true},
+    [GROUP(GROUP_BUSINESS)] = {[SCHEMA_VISUALIZATION] = true},
+    [GROUP(GROUP_BI)] = {[SCHEMA_VISUALIZATION] = true},
+    [GROUP(GROUP_OPERATORS)] = {[SCHEMA_ADMIN] = true},
 };
 
-static const enum ddl_schema group_schemas[GROUP_MAX] = {
-    [GROUP_ANALYSTS] = SCHEMA_ANALYTICAL,
-    [GROUP_SCIENTISTS] = SCHEMA_DEVELOPMENT,
-    [GROUP_BUSINESS] = SCHEMA_VISUALIZATION,
+/* Who reads all tables of a schema, those that the owner makes later included. */
+static const struct {
+	enum ddl_group group;
+	enum ddl_schema schema;
+	const char *privilege;
+} readers[] = {
+    {GROUP_ANALYSTS, SCHEMA_ANALYTICAL, "SELECT"},
+    /* REFERENCES shows keys to BI tools, which ask information_schema. */
+    {GROUP_ANALYSTS, SCHEMA_ANALYTICAL, "REFERENCES"},
+    {GROUP_ANALYSTS, SCHEMA_VISUALIZATION, "SELECT"},
+    {GROUP_SCIENTISTS, SCHEMA_DEVELOPMENT, "SELECT"},
+    {GROUP_BUSINESS, SCHEMA_VISUALIZATION, "SELECT"},
+    {GROUP_BI, SCHEMA_VISUALIZATION, "SELECT"},
 };
 
 struct granting {
+	const struct model *m;
 	bool (*visit)(void *ctx, const struct ddl_grant *g, struct err *e);
 	void *ctx;
 	struct err *e;
-	struct name logins[LOGIN_MAX];
+	struct name who[GRANTEES_MAX];
 };
+
+bool
+ddl_login_used(const struct model *m, enum ddl_login login)
+{
+	return (login != LOGIN_KEEPER && login != LOGIN_RELEASE) || m->classes_n > 0;
+}
 
 bool
 ddl_login_name(const struct model *m, enum ddl_login login, struct name *out, struct err *e)
@@ -109,6 +233,7 @@ ddl_login_name(const struct model *m, enum ddl_login login, struct name *out, st
 	return true;
 }
 
+/* Of a function, the types after its name are left as they are. */
 static void
 object_set(struct ddl_grant *g, enum ddl_schema schema, const char *object)
 {
@@ -116,51 +241,75 @@ object_set(struct ddl_grant *g, enum ddl_schema schema, const char *object)
 
 	pg_quote_name(&b, ddl_schemas[schema].name);
 	if (object) {
+		const char *types = g->kind == OBJECT_FUNCTION ? strchr(object, '(') : NULL;
+		char name[NAME_BYTES_MAX + 1];
+		snprintf(name, sizeof name, "%.*s", types ? (int)(types - object) : NAME_BYTES_MAX,
+			 object);
 		buf_byte(&b, '.');
-		pg_quote_name(&b, object);
+		pg_quote_name(&b, name);
+		buf_text(&b, types ? types : "");
 	}
+	check(b.len < sizeof g->object);
 	snprintf(g->object, sizeof g->object, "%s", buf_cstr(&b));
 	buf_free(&b);
+}
+
+/* One privilege of one grantee, unless the pipeline has no such login. */
+static bool
+grant(struct granting *x, struct ddl_grant *g, unsigned who, const char *privilege)
+{
+	if (who < LOGIN_MAX && !ddl_login_used(x->m, who))
+		return true;
+	g->grantee = x->who[who];
+	g->privilege = privilege;
+	return x->visit(x->ctx, g, x->e);
 }
 
 static bool
 schema_grants(struct granting *x)
 {
-	for (unsigned l = 0; l < LOGIN_MAX; l++)
+	for (unsigned w = 0; w < GRANTEES_MAX; w++)
 		for (unsigned s = 0; s < SCHEMA_MAX; s++) {
-			struct ddl_grant g = {
-			    .grantee = x->logins[l], .kind = OBJECT_SCHEMA, .privilege = "USAGE"};
+			struct ddl_grant g = {.kind = OBJECT_SCHEMA};
 			object_set(&g, s, NULL);
-			if (login_schemas[l][s] && !x->visit(x->ctx, &g, x->e))
+			if (schemas[w][s] && !grant(x, &g, w, "USAGE"))
 				return false;
 		}
-	for (unsigned i = 0; i < GROUP_MAX; i++) {
-		struct ddl_grant g = {.kind = OBJECT_SCHEMA, .privilege = "USAGE"};
-		snprintf(g.grantee.s, sizeof g.grantee.s, "%s", ddl_groups[i].name);
-		object_set(&g, group_schemas[i], NULL);
-		if (!x->visit(x->ctx, &g, x->e))
+	for (unsigned i = 0; i < sizeof readers / sizeof *readers; i++) {
+		struct ddl_grant g = {.kind = OBJECT_DEFAULT};
+		object_set(&g, readers[i].schema, NULL);
+		if (!grant(x, &g, GROUP(readers[i].group), readers[i].privilege))
 			return false;
 	}
 	return true;
 }
 
 static bool
-admin_row_grants(struct granting *x, unsigned i)
+rule_grants(struct granting *x, const struct rule *r)
 {
-	bool slots = strstr(admin_grants[i].object, "%u") != NULL;
+	bool slots = strstr(r->object, "%u") != NULL;
 
 	for (unsigned slot = 0; slot < (slots ? STATE_SLOTS : 1); slot++) {
-		struct ddl_grant g = {.grantee = x->logins[admin_grants[i].login],
-				      .kind = admin_grants[i].kind,
-				      .privilege = admin_grants[i].privilege};
+		struct ddl_grant g = {.kind = r->kind};
 		char name[NAME_BYTES_MAX + 1];
-		if (slots)
-			snprintf(name, sizeof name, "state_%u", slot);
-		else
-			snprintf(name, sizeof name, "%s", admin_grants[i].object);
-		object_set(&g, SCHEMA_ADMIN, name);
-		memcpy(g.columns, admin_grants[i].columns, sizeof g.columns);
-		if (!x->visit(x->ctx, &g, x->e))
+		snprintf(name, sizeof name, "state_%u", slot);
+		object_set(&g, r->schema, slots ? name : r->object);
+		memcpy(g.columns, r->columns, sizeof g.columns);
+		if (!grant(x, &g, r->who, r->privilege))
+			return false;
+	}
+	return true;
+}
+
+static bool
+operator_grants(struct granting *x)
+{
+	for (unsigned i = 0; i < sizeof operator_reads / sizeof *operator_reads; i++) {
+		struct ddl_grant g = {.kind = OBJECT_TABLE};
+		object_set(&g, SCHEMA_ADMIN, operator_reads[i].object);
+		memcpy(g.columns, operator_reads[i].columns, sizeof g.columns);
+		if (!grant(x, &g, LOGIN_OPERATOR, "SELECT") ||
+		    !grant(x, &g, GROUP(GROUP_OPERATORS), "SELECT"))
 			return false;
 	}
 	return true;
@@ -204,31 +353,37 @@ columns_read(const struct table *t, const char **columns)
 	return n;
 }
 
+/* The groups that read the schema. */
 static bool
-table_grant(struct granting *x, struct ddl_grant *g, const char *privilege)
+reader_grants(struct granting *x, struct ddl_grant *g, enum ddl_schema schema)
 {
-	g->privilege = privilege;
-	return x->visit(x->ctx, g, x->e);
+	for (unsigned i = 0; i < sizeof readers / sizeof *readers; i++)
+		if (readers[i].schema == schema &&
+		    !grant(x, g, GROUP(readers[i].group), readers[i].privilege))
+			return false;
+	return true;
 }
 
 static bool
 table_grants(struct granting *x, const struct table *t)
 {
-	struct ddl_grant g = {.grantee = x->logins[LOGIN_LOAD], .kind = OBJECT_TABLE};
-	bool merged =
-	    t->kind == TABLE_DIMENSION || (t->kind == TABLE_FACT && t->grain == GRAIN_PROCESS);
+	struct ddl_grant g = {.kind = OBJECT_TABLE};
+	bool development = t->kind == TABLE_RAW || t->kind == TABLE_SEALED_PROCESS;
+	bool merged = t->kind == TABLE_DIMENSION || t->kind == TABLE_SEALED_PROCESS ||
+		      (t->kind == TABLE_FACT && t->grain == GRAIN_PROCESS);
+	enum ddl_schema schema = development ? SCHEMA_DEVELOPMENT : SCHEMA_ANALYTICAL;
 
-	object_set(&g, SCHEMA_ANALYTICAL, t->name.s);
-	if (t->kind != TABLE_CALENDAR && !table_grant(x, &g, "INSERT"))
+	object_set(&g, schema, t->name.s);
+	if (t->kind != TABLE_CALENDAR && !grant(x, &g, LOGIN_LOAD, "INSERT"))
 		return false;
-	if (merged && !table_grant(x, &g, "UPDATE"))
+	if (merged && !grant(x, &g, LOGIN_LOAD, "UPDATE"))
 		return false;
-	if (columns_read(t, g.columns) && !table_grant(x, &g, "SELECT"))
+	if (columns_read(t, g.columns) && !grant(x, &g, LOGIN_LOAD, "SELECT"))
 		return false;
 	memset(g.columns, 0, sizeof g.columns);
-	snprintf(g.grantee.s, sizeof g.grantee.s, "%s", ddl_groups[GROUP_ANALYSTS].name);
-	/* REFERENCES shows keys to BI tools, which ask information_schema. */
-	return table_grant(x, &g, "SELECT") && table_grant(x, &g, "REFERENCES");
+	if (development && !grant(x, &g, LOGIN_RELEASE, "SELECT"))
+		return false;
+	return reader_grants(x, &g, schema);
 }
 
 bool
@@ -236,15 +391,17 @@ ddl_grants(const struct model *m,
 	   bool (*visit)(void *ctx, const struct ddl_grant *g, struct err *e), void *ctx,
 	   struct err *e)
 {
-	struct granting x = {.visit = visit, .ctx = ctx, .e = e};
+	struct granting x = {.m = m, .visit = visit, .ctx = ctx, .e = e};
 
 	for (unsigned l = 0; l < LOGIN_MAX; l++)
-		if (!ddl_login_name(m, l, &x.logins[l], e))
+		if (!ddl_login_name(m, l, &x.who[l], e))
 			return false;
-	if (!schema_grants(&x))
+	for (unsigned g = 0; g < GROUP_MAX; g++)
+		snprintf(x.who[GROUP(g)].s, sizeof x.who->s, "%s", ddl_groups[g].name);
+	if (!schema_grants(&x) || !operator_grants(&x))
 		return false;
-	for (unsigned i = 0; i < sizeof admin_grants / sizeof *admin_grants; i++)
-		if (!admin_row_grants(&x, i))
+	for (unsigned i = 0; i < sizeof rules / sizeof *rules; i++)
+		if (!rule_grants(&x, &rules[i]))
 			return false;
 	for (unsigned t = 0; t < m->tables_n; t++)
 		if (!table_grants(&x, &m->tables[t]))
@@ -255,13 +412,19 @@ ddl_grants(const struct model *m,
 void
 ddl_grant(const struct ddl_grant *g, struct buf *out)
 {
-	static const char *const kinds[] = {"SCHEMA", "TABLE", "SEQUENCE"};
+	static const char *const kinds[] = {"SCHEMA", "TABLE", "SEQUENCE", "FUNCTION"};
 
+	if (g->kind == OBJECT_DEFAULT)
+		buf_printf(out, "ALTER DEFAULT PRIVILEGES IN SCHEMA %s ", g->object);
 	buf_printf(out, "GRANT %s", g->privilege);
 	for (unsigned i = 0; g->columns[i]; i++) {
 		buf_text(out, i ? ", " : " (");
 		pg_quote_name(out, g->columns[i]);
 	}
-	buf_printf(out, "%s ON %s %s TO ", g->columns[0] ? ")" : "", kinds[g->kind], g->object);
+	if (g->kind == OBJECT_DEFAULT)
+		buf_text(out, " ON TABLES TO ");
+	else
+		buf_printf(out, "%s ON %s %s TO ", g->columns[0] ? ")" : "", kinds[g->kind],
+			   g->object);
 	pg_quote_name(out, g->grantee.s);
 }
