@@ -96,7 +96,9 @@ by_resolve(struct conf_build *b, struct aggregate *a, struct conf_node *n)
 	size_t cut = strcspn(n->text, ".");
 	const char *head = conf_string(b->t, n->text, cut);
 	const char *column = n->text[cut] ? n->text + cut + 1 : NULL;
-	int reference = reference_find(b->m, fact, head);
+	/* A column of the fact's own comes first: a reference is also called like its dimension. */
+	int own = column ? -1 : column_find(fact, head);
+	int reference = own >= 0 ? -1 : reference_find(b->m, fact, head);
 
 	a->by[a->by_n].reference = reference;
 	if (reference >= 0)
@@ -108,10 +110,13 @@ by_resolve(struct conf_build *b, struct aggregate *a, struct conf_node *n)
 		return false;
 	}
 	name_set(&a->by[a->by_n].name, head);
-	a->by[a->by_n].column = column_find(fact, head);
+	a->by[a->by_n].column = own;
+	if (own >= 0 && fact->columns[own].type == VALUE_JSON) {
+		conf_error(b->t, n, "\"%s\" is json, which has no groups", head);
+		return false;
+	}
 	/* status is a column that Weir makes. */
-	if (a->by[a->by_n].column >= 0 ||
-	    (fact->grain == GRAIN_PROCESS && strcmp(head, "status") == 0))
+	if (own >= 0 || (fact->grain == GRAIN_PROCESS && strcmp(head, "status") == 0))
 		return true;
 	if (strcmp(head, fact->key.s) == 0)
 		conf_error(b->t, n,
@@ -271,6 +276,20 @@ overlap_check(struct conf_build *b, const struct aggregate *a, struct conf_node 
 	}
 }
 
+/* Names of functions in the database end somewhere. */
+static void
+name_check(struct conf_build *b, struct conf_node *n)
+{
+	size_t used = strlen("refresh__") + strlen(b->m->pipeline.s);
+
+	if (used + strlen(n->key) > NAME_BYTES_MAX)
+		conf_error_key(
+		    b->t, n,
+		    "with the pipeline's name this one is too long for the function that "
+		    "builds it: at most %zu bytes",
+		    used < NAME_BYTES_MAX ? NAME_BYTES_MAX - used : 0);
+}
+
 static void
 aggregate_read(struct conf_build *b, struct aggregate *a, struct conf_node *n)
 {
@@ -279,14 +298,16 @@ aggregate_read(struct conf_build *b, struct aggregate *a, struct conf_node *n)
 	struct conf_node *comment = scalar_of(n, "comment");
 
 	name_set(&a->name, n->key);
+	name_check(b, n);
 	a->table = -1;
 	a->k = (unsigned)conf_integer(n, "k", 0);
 	a->every_us = conf_integer(n, "every", 0);
 	a->overlap = conf_get(n, "overlap") != NULL;
 	if (comment)
 		a->comment = mem_string(comment->text);
-	/* Of a part of the file without tables the names are all there is to know. */
-	if (!fact || !conf_get(b->t->root, "tables") || !fact_find(b, a, fact))
+	/* In a slice the names are all there is to know. */
+	if (!option_seen(option_child(n->option, "by"), b->t->role) || !fact ||
+	    !conf_get(b->t->root, "tables") || !fact_find(b, a, fact))
 		return;
 	if (by && by->kind == CONF_LIST)
 		by_read(b, a, by);

@@ -57,7 +57,7 @@ key_set(struct conf_build *b, struct conf_node *n, unsigned source)
 	if (s->reference || s->fields_n == 0)
 		return;
 	s->key_field = conf_field(b, (int)source, n, n->text, 0);
-	if (s->key_field >= 0)
+	if (s->key_field >= 0 && conf_clear(b, n, &s->fields[s->key_field], "the correlation ID"))
 		key_type_check(b, n, s);
 }
 

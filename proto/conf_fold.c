@@ -96,14 +96,17 @@ input_suits(enum fold_op op, enum value_type t)
 }
 
 static void
-input_unsuited(struct conf_build *b, struct conf_node *n, const struct fold *f, enum value_type t)
+input_unsuited(struct conf_build *b, struct conf_node *n, const struct fold *f,
+	       const struct field *field)
 {
+	enum value_type t = conf_field_type(field);
+
 	if (t == VALUE_SEALED)
 		conf_error(b->t, n,
 			   "%s is sensitive: of sealed values there are the folds first, last and "
-			   "count. Fold its token, or a field that `derive` makes of it (as "
-			   "\"bucket(x, 10, 100)\")",
-			   n->text);
+			   "count. Fold %sa field that `derive` makes of it, as \"%s\"",
+			   n->text, field->domain >= 0 ? "its token, or " : "",
+			   conf_derive_hint(b->t, field));
 	else if (f->op == FOLD_SUM && t == VALUE_FLOAT)
 		conf_error(
 		    b->t, n,
@@ -132,7 +135,7 @@ input_type(struct conf_build *b, struct conf_node *n, struct fold *f, const stru
 	if (t == VALUE_NULL)
 		return false;
 	if (!input_suits(f->op, t)) {
-		input_unsuited(b, n, f, t);
+		input_unsuited(b, n, f, &b->m->sources[in->source].fields[in->field]);
 		return false;
 	}
 	if (f->in == VALUE_NULL)

@@ -223,19 +223,22 @@ field_why(const struct conf_scope *s, const char *name, size_t n)
 		const struct field *f = &source->fields[i];
 		if (!text_is(f->name.s, name, n))
 			continue;
-		if (s->open)
+		if (s->open && f->token_of >= 0)
 			return conf_printf(
 			    s->b->t,
 			    "\"%s\" is a token, made after the derived fields: name it "
 			    "in folds, columns and references",
 			    f->name.s);
-		return conf_printf(s->b->t,
-				   "\"%s\" is sensitive and sealed here; there are %s%s%sa field "
-				   "that `derive` makes "
-				   "of it (as \"bucket(%s, 10, 100)\")",
-				   f->name.s, f->domain >= 0 ? "its token " : "",
-				   f->domain >= 0 ? f->name.s : "",
-				   f->domain >= 0 ? "_token, and " : "", f->name.s);
+		if (s->open || f->class < 0)
+			return NULL;
+		const char *token = f->domain >= 0
+					? conf_printf(s->b->t, "its token %s_token, or ", f->name.s)
+					: "";
+		return conf_printf(
+		    s->b->t,
+		    "\"%s\" is sensitive, and sealed here: use %sa field that `derive` "
+		    "makes of it, as \"%s\"",
+		    f->name.s, token, conf_derive_hint(s->b->t, f));
 	}
 	return NULL;
 }
@@ -285,11 +288,28 @@ scope_why(const struct conf_scope *s, const char *name, size_t n)
 	return NULL;
 }
 
+/* What a derived field may tell of sensitive ones, through those above it too. */
+static uint32_t
+field_bound(void *ctx, unsigned slot)
+{
+	const struct conf_scope *s = ctx;
+	const struct field *f = &s->b->m->sources[s->source].fields[slot];
+
+	if (slot >= s->fields)
+		return 1;
+	if (f->class >= 0)
+		return EXPR_UNBOUNDED;
+	return f->derive ? expr_bound(f->derive) : 1;
+}
+
 struct expr *
 conf_compile(struct conf_scope *s, struct conf_node *n, size_t at, size_t len, enum value_type want)
 {
-	struct expr_scope scope = {
-	    .ctx = s, .find = scope_find, .next = scope_next, .zone = s->b->m->zone};
+	struct expr_scope scope = {.ctx = s,
+				   .find = scope_find,
+				   .next = scope_next,
+				   .zone = s->b->m->zone,
+				   .bound = s->open ? field_bound : NULL};
 	struct expr_error e = {0};
 	struct expr *x;
 

@@ -36,6 +36,58 @@ conf_field_type(const struct field *f)
 	return f->class >= 0 ? VALUE_SEALED : f->type;
 }
 
+const char *
+conf_derive_hint(struct conf_tree *t, const struct field *f)
+{
+	const char *name = f->name.s;
+
+	switch (f->type) {
+	case VALUE_INTEGER:
+	case VALUE_DECIMAL:
+	case VALUE_FLOAT:
+		return conf_printf(t, "bucket(%s, 10, 100)", name);
+	case VALUE_DATE:
+		return conf_printf(t, "%s >= date '2000-01-01'", name);
+	case VALUE_TIMESTAMP:
+		return conf_printf(t, "month(%s)", name);
+	case VALUE_TEXT:
+		return conf_printf(t, "case when %s like 'A%%' then 1 else 2 end", name);
+	default:
+		return conf_printf(t, "%s is not null", name);
+	}
+}
+
+bool
+conf_clear(struct conf_build *b, struct conf_node *n, const struct field *f, const char *what)
+{
+	if (f->class < 0)
+		return true;
+	if (f->domain >= 0)
+		conf_error(b->t, n, "%s cannot be a sensitive field; its token %s%s can be used",
+			   what, f->name.s, token_suffix);
+	else
+		conf_error(b->t, n, "%s cannot be a sensitive field: \"%s\" is sealed", what,
+			   f->name.s);
+	return false;
+}
+
+void
+conf_derive_check(struct conf_build *b, struct conf_node *n, const struct expr *x)
+{
+	uint32_t most = expr_bound(x);
+	char many[32] = "any number of";
+
+	if (most <= DERIVE_RESULTS_MAX)
+		return;
+	if (most < EXPR_UNBOUNDED)
+		snprintf(many, sizeof many, "up to %u", most);
+	conf_error(
+	    b->t, n,
+	    "a derived field is in clear, and this one could have %s results; over sensitive "
+	    "fields it must have at most %d: bucket(), a comparison, a `case` of constants",
+	    many, DERIVE_RESULTS_MAX);
+}
+
 /* ---- classes and domains ---- */
 
 /* One place is kept for dead_letter. */

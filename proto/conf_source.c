@@ -149,7 +149,10 @@ derive_read(struct conf_build *b, struct source *s, struct conf_node *n)
 	    n->option && !n->bad ? conf_compile(&scope, n, 0, n->len, VALUE_NULL) : NULL;
 	f = conf_field_new(s, n->key);
 	f->derive = x;
+	f->derive_text = n->text;
 	f->type = x ? expr_type(x) : VALUE_NULL;
+	if (x)
+		conf_derive_check(b, n, x);
 	if (x && f->type == VALUE_NULL)
 		conf_error(b->t, n, "null alone has no type: write cast(null as TYPE)");
 }
@@ -181,11 +184,13 @@ fields_read(struct conf_build *b, struct source *s, struct conf_node *n)
 /* A field of a source that a key of it names, of the type that it must have. */
 static int
 field_of(struct conf_build *b, struct source *s, struct conf_node *n, enum value_type a,
-	 enum value_type or)
+	 enum value_type or, const char *what)
 {
 	int i = conf_field(b, (int)(s - b->m->sources), n, n->text, 0);
 	enum value_type t = i < 0 ? VALUE_NULL : s->fields[i].type;
 
+	if (i >= 0 && !conf_clear(b, n, &s->fields[i], what))
+		return -1;
 	if (i < 0 || t == a || t == or || t == VALUE_NULL)
 		return i;
 	conf_error(b->t, n, "\"%s\" must be a field of type %s%s%s; \"%s\" is %s", n->key,
@@ -205,7 +210,8 @@ time_read(struct conf_build *b, struct source *s, struct conf_node *n)
 		return;
 	if (strcmp(time->text, "broker") != 0) {
 		s->time = TIME_OF_FIELD;
-		s->time_field = field_of(b, s, time, VALUE_TIMESTAMP, VALUE_TIMESTAMP);
+		s->time_field =
+		    field_of(b, s, time, VALUE_TIMESTAMP, VALUE_TIMESTAMP, "the time of an event");
 		return;
 	}
 	s->time = TIME_OF_BROKER;
@@ -340,11 +346,13 @@ source_read(struct conf_build *b, struct source *s, struct conf_node *n)
 	time_read(b, s, n);
 	key = conf_good(n, "sequence");
 	if (key && key->kind == CONF_SCALAR)
-		s->sequence_field = field_of(b, s, key, VALUE_INTEGER, VALUE_INTEGER);
+		s->sequence_field =
+		    field_of(b, s, key, VALUE_INTEGER, VALUE_INTEGER, "what orders events");
 	key = conf_get(n, "reference");
 	s->reference = key != NULL;
 	if (key && !key->bad && key->kind == CONF_SCALAR)
-		s->key_field = field_of(b, s, key, VALUE_TEXT, VALUE_INTEGER);
+		s->key_field =
+		    field_of(b, s, key, VALUE_TEXT, VALUE_INTEGER, "the key of a member");
 	key = conf_good(n, "subject");
 	if (key && key->kind == CONF_SCALAR)
 		conf_subject(b, s, key);

@@ -17,8 +17,9 @@ enum {
 	CONF_DEPTH_MAX = 16,	 /* nesting of maps and lists; the table itself needs 6 */
 	CONF_MEMBERS_MAX = 1024, /* of one map or list */
 	CONF_NODES_MAX = 65536,
-	CONF_PATH_MAX = 256,   /* bytes of an option's path, user's names not included */
-	CONF_TEXT_MAX = 16384, /* bytes of a scalar */
+	CONF_PATH_MAX = 256,	 /* bytes of an option's path, user's names not included */
+	CONF_TEXT_MAX = 16384,	 /* bytes of a scalar */
+	DERIVE_RESULTS_MAX = 64, /* of an expression over sensitive fields */
 };
 
 /* ---- the option table ---- */
@@ -221,6 +222,12 @@ void conf_subject(struct conf_build *b, struct source *s, struct conf_node *n);
 void conf_classes(struct conf_build *b); /* after the sources: dead_letter, and is there a key? */
 /* Type of a field outside ingest: VALUE_SEALED of a sensitive one. */
 enum value_type conf_field_type(const struct field *f);
+/* An expression of few results over it, for a message. */
+const char *conf_derive_hint(struct conf_tree *t, const struct field *f);
+/* A use of a field that needs its value in clear; what: "the time of an event". False: reported. */
+bool conf_clear(struct conf_build *b, struct conf_node *n, const struct field *f, const char *what);
+/* What a derived field may tell of sensitive ones. */
+void conf_derive_check(struct conf_build *b, struct conf_node *n, const struct expr *x);
 /* The tables that nobody declares: how many, and the tables themselves, behind the others. */
 unsigned conf_tables_made(const struct model *m);
 void conf_tables_make(struct conf_build *b);

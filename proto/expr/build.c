@@ -91,6 +91,7 @@ build_op(struct builder *b, unsigned mark, enum op op, unsigned aux, uint16_t a,
 	b->top = mark;
 	if (!build_temp(b, &index))
 		return false;
+	b->bounds[index] = bound_op(b, op, aux, a, c);
 	out->ref = ref_make(REF_TEMP, index);
 	struct code code = {(uint8_t)op, (uint8_t)aux, (uint16_t)index, a, c};
 	return emit(b, code, &at);
@@ -103,6 +104,7 @@ build_move(struct builder *b, unsigned mark, const struct operand *from)
 
 	if (from->ref == ref_make(REF_TEMP, mark))
 		return true;
+	b->bounds[mark] = bound_of(b, from->ref);
 	struct code code = {OP_MOVE, 0, (uint16_t)mark, from->ref, 0};
 	return emit(b, code, &at);
 }

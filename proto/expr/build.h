@@ -28,8 +28,9 @@ struct builder {
 	struct expr *x;
 	struct buf code, consts, args, lists; /* arrays of struct expr, growing */
 	size_t texts_used;
-	unsigned top;	/* temporaries in use */
-	unsigned depth; /* nesting */
+	unsigned top;		    /* temporaries in use */
+	unsigned depth;		    /* nesting */
+	uint32_t bounds[TEMPS_MAX]; /* of what is in each temporary: bound.c */
 };
 
 /* ---- build.c: code, constants, temporaries ---- */
@@ -53,6 +54,12 @@ MUSTCHECK bool build_args(struct builder *b, const struct operand *args, unsigne
 			  uint16_t *first);
 MUSTCHECK bool build_list(struct builder *b, const struct operand *items, unsigned n,
 			  uint16_t *index);
+
+/* ---- bound.c: how many values there can be (expr_bound) ---- */
+uint32_t bound_of(const struct builder *b, uint16_t ref);
+uint32_t bound_op(const struct builder *b, enum op op, unsigned aux, uint16_t a, uint16_t c);
+uint32_t bound_add(uint32_t a, uint32_t b);
+uint32_t bound_result(const struct builder *b, uint16_t ref);
 
 /* ---- type.c: what operators mean for types ---- */
 const char *type_words(enum value_type t);
@@ -100,7 +107,7 @@ MUSTCHECK bool parse_expect_keyword(struct builder *b, enum keyword k, const cha
 MUSTCHECK bool parse_call(struct builder *b, const struct token *name, struct operand *out);
 /* After a value was put to temporary `mark` in several branches: brings it to their common type. */
 MUSTCHECK bool parse_settle(struct builder *b, unsigned mark, enum value_type common, bool mixed,
-			    struct operand *out);
+			    uint32_t bound, struct operand *out);
 
 /* "; did you mean "x"?" or "": into out. */
 enum { NEAR_BYTES = 120 };

@@ -46,6 +46,7 @@ call_coalesce(struct builder *b, const struct token *name, struct operand *out)
 {
 	unsigned mark = b->top, result, jumps[CALL_ARGS_MAX], n = 0;
 	enum value_type common = VALUE_NULL;
+	uint32_t bound = 0;
 	bool mixed = false;
 	struct operand v;
 
@@ -66,13 +67,14 @@ call_coalesce(struct builder *b, const struct token *name, struct operand *out)
 		mixed = mixed || (common != VALUE_NULL && common != next) ||
 			(v.type != VALUE_NULL && v.type != next);
 		common = next;
+		bound = bound_add(bound, bound_of(b, v.ref));
 		if (!build_move(b, mark, &v) ||
 		    !build_jump(b, OP_JUMP_NOT_NULL, ref_make(REF_TEMP, mark), &jumps[n++]))
 			return false;
 	} while (at_operator(b, ","));
 	for (unsigned i = 0; i < n; i++)
 		build_land(b, jumps[i]);
-	if (!parse_settle(b, mark, common, mixed, out))
+	if (!parse_settle(b, mark, common, mixed, bound, out))
 		return false;
 	out->from = name->from;
 	out->to = b->token.to;

@@ -83,6 +83,7 @@ struct expr {
 	unsigned char *slots; /* one bit an input slot */
 	char *texts;
 	const struct zone *zone; /* borrowed */
+	uint32_t bound;		 /* expr_bound() */
 };
 
 /* What OP_CAST does, also at compile time; false: overflow, malformed. Casts to text need st. */

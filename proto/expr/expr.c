@@ -40,6 +40,7 @@ finish(struct builder *b, const struct operand *result)
 
 	x->type = result->type;
 	x->result = result->ref;
+	x->bound = bound_result(b, result->ref);
 	x->zone = b->scope->zone;
 	buf_reserve(&b->code,
 		    sizeof *x->code); /* a run adds to the pointer even where there is no code */
@@ -95,6 +96,12 @@ enum value_type
 expr_type(const struct expr *x)
 {
 	return x->type;
+}
+
+uint32_t
+expr_bound(const struct expr *x)
+{
+	return x->bound;
 }
 
 void

@@ -40,7 +40,14 @@ struct expr_scope {
 	bool (*find)(void *ctx, const char *name, size_t n, unsigned *slot, enum value_type *type);
 	const char *(*next)(void *ctx, unsigned i);
 	const struct zone *zone; /* for date(timestamp) and the like; NULL is UTC */
+	/*
+	 * How many values of what must not be known a slot may have: 1 of one that is clear,
+	 * EXPR_UNBOUNDED of one that is not. NULL: all are clear.
+	 */
+	uint32_t (*bound)(void *ctx, unsigned slot);
 };
+
+#define EXPR_UNBOUNDED UINT32_MAX
 
 struct expr_error {
 	size_t at;	/* byte offset into the source, for the caret */
@@ -60,6 +67,12 @@ enum value_type expr_type(const struct expr *x); /* VALUE_NULL for the bare lite
 
 /* Calls visit for each input slot that the expression reads, once per slot. */
 void expr_slots(const struct expr *x, void (*visit)(void *ctx, unsigned slot), void *ctx);
+
+/*
+ * How many results there can be at most while the clear inputs stay the same: what the result can
+ * tell of the others. 1: it does not read them. EXPR_UNBOUNDED: no small number is known.
+ */
+uint32_t expr_bound(const struct expr *x);
 
 /*
  * Top-level conjuncts (a and b and c): their number, and the source range of each, for `complete:`.

@@ -227,10 +227,12 @@ parse_cast(struct builder *b, struct operand *out)
 /* ---- case ---- */
 
 bool
-parse_settle(struct builder *b, unsigned mark, enum value_type common, bool mixed,
+parse_settle(struct builder *b, unsigned mark, enum value_type common, bool mixed, uint32_t bound,
 	     struct operand *out)
 {
 	struct operand made = {.ref = ref_make(REF_TEMP, mark)};
+
+	b->bounds[mark] = bound;
 
 	b->top = mark + 1;
 	if (mixed && !build_op(b, mark, OP_CAST, common, made.ref, 0, &made))
@@ -245,6 +247,7 @@ struct branches { /* of one case: where each jumps from, and what types they hav
 	unsigned n;
 	enum value_type common;
 	bool mixed;
+	uint32_t bound; /* the sum of theirs */
 };
 
 /* A branch's value goes to temporary `mark`. */
@@ -263,6 +266,7 @@ parse_branch(struct builder *b, unsigned mark, struct branches *br)
 	br->mixed = br->mixed || (br->common != VALUE_NULL && br->common != common) ||
 		    (v.type != VALUE_NULL && v.type != common);
 	br->common = common;
+	br->bound = bound_add(br->bound, bound_of(b, v.ref));
 	return build_move(b, mark, &v);
 }
 
@@ -313,6 +317,8 @@ parse_branches(struct builder *b, unsigned mark, struct operand *subject, struct
 	} else if (!build_const(b, value_null(), b->token.from, b->token.to, &null) ||
 		   !build_move(b, mark, &null)) {
 		return false;
+	} else {
+		br->bound = bound_add(br->bound, 1);
 	}
 	for (unsigned i = 0; i < br->n; i++)
 		build_land(b, br->jumps[i]);
@@ -336,7 +342,7 @@ parse_case(struct builder *b, struct operand *out)
 	}
 	struct branches *br = mem_zero(1, sizeof *br);
 	bool good = parse_branches(b, mark, simple ? &subject : NULL, br) &&
-		    parse_settle(b, mark, br->common, br->mixed, out);
+		    parse_settle(b, mark, br->common, br->mixed, br->bound, out);
 	free(br);
 	if (!good)
 		return false;

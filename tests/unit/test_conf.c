@@ -246,7 +246,18 @@ source_same(const struct source *a, const struct source *b, bool sees)
 		assert_int_equal(a->fields[i].form, b->fields[i].form);
 		assert_int_equal(a->fields[i].used, b->fields[i].used);
 		assert_int_equal(a->fields[i].derive != NULL, b->fields[i].derive != NULL);
+		assert_int_equal(a->fields[i].class, b->fields[i].class);
+		assert_int_equal(a->fields[i].domain, b->fields[i].domain);
+		assert_int_equal(a->fields[i].token_of, b->fields[i].token_of);
+		/* How a value is sealed is the business of who seals it. */
+		if (sees) {
+			assert_int_equal(a->fields[i].canonical, b->fields[i].canonical);
+			assert_int_equal(a->fields[i].padexp, b->fields[i].padexp);
+		}
 	}
+	assert_int_equal(a->subject_field, b->subject_field);
+	assert_int_equal(a->unknown, b->unknown);
+	assert_int_equal(a->unknown_field, b->unknown_field);
 }
 
 static void
@@ -284,6 +295,7 @@ table_same(const struct table *a, const struct table *b)
 		assert_string_equal(a->columns[i].name.s, b->columns[i].name.s);
 		assert_int_equal(a->columns[i].type, b->columns[i].type);
 		assert_string_equal(a->columns[i].source, b->columns[i].source);
+		assert_int_equal(a->columns[i].slot, b->columns[i].slot);
 		text_same(a->columns[i].comment, b->columns[i].comment);
 		assert_int_equal(a->columns[i].decimal_scale, b->columns[i].decimal_scale);
 	}
@@ -332,6 +344,13 @@ meaning_same(const struct model *a, const struct model *b, bool sees_sources)
 		assert_int_equal(a->inputs[i].of, b->inputs[i].of);
 		assert_int_equal(a->inputs[i].type, b->inputs[i].type);
 	}
+	assert_int_equal(a->classes_n, b->classes_n);
+	for (unsigned i = 0; i < a->classes_n; i++)
+		assert_string_equal(a->classes[i].s, b->classes[i].s);
+	assert_int_equal(a->domains_n, b->domains_n);
+	for (unsigned i = 0; i < a->domains_n; i++)
+		assert_string_equal(a->domains[i].name.s, b->domains[i].name.s);
+	assert_int_equal(a->raw_warehouse, b->raw_warehouse);
 	assert_int_equal(a->tables_n, b->tables_n);
 	for (unsigned i = 0; i < a->tables_n; i++)
 		table_same(&a->tables[i], &b->tables[i]);
@@ -340,7 +359,8 @@ meaning_same(const struct model *a, const struct model *b, bool sees_sources)
 static void
 slice_check(const struct model *whole, enum role role)
 {
-	bool data = role != ROLE_TASK && role != ROLE_NULL;
+	bool data =
+	    role != ROLE_TASK && role != ROLE_NULL && role != ROLE_KEEPER && role != ROLE_SCIENCE;
 	bool sources = role == ROLE_INGEST || role == ROLE_SUPERVISOR;
 	struct buf text = {0}, again = {0};
 
@@ -355,6 +375,12 @@ slice_check(const struct model *whole, enum role role)
 		assert_int_equal(m->sources_n + m->folds_n + m->tables_n, 0);
 	assert_null(m->dsn);
 	text_kept(whole->logins_dir, m->logins_dir, role == ROLE_SUPERVISOR);
+	text_kept(whole->keys_dir, m->keys_dir, role == ROLE_SUPERVISOR);
+	assert_int_equal(m->handoffs_n,
+			 role == ROLE_SCIENCE || role == ROLE_SUPERVISOR ? whole->handoffs_n : 0);
+	assert_int_equal(m->aggregates_n,
+			 role == ROLE_TASK || role == ROLE_SUPERVISOR ? whole->aggregates_n : 0);
+	assert_true(m->raw_keep_us == 0);
 	text_kept(whole->rid_key_path, m->rid_key_path, sources);
 	text_kept(whole->listen, m->listen, role == ROLE_STATUS || role == ROLE_SUPERVISOR);
 	assert_null(strstr(buf_cstr(&text), "owner"));
@@ -408,12 +434,15 @@ slices_agree(void **state)
 {
 	struct model *example = read_file("examples/loans/mixed.yaml");
 	struct model *all = read_text(everything);
+	struct model *sealing = read_file("tests/golden/conf/sealing.yaml");
 
 	(void)state;
 	for (enum role r = 0; r < ROLE_MAX; r++) {
 		slice_check(example, r);
 		slice_check(all, r);
+		slice_check(sealing, r);
 	}
+	model_free(sealing);
 	model_free(example);
 	model_free(all);
 }
@@ -468,6 +497,219 @@ everything_read(void **state)
 	assert_string_equal(m->tables[3].references[1].column.s, "paid_on_key");
 	assert_true(m->tables[3].unique);
 	model_free(m);
+}
+
+/* ---- sealing ---- */
+
+static void
+field_is(const struct field *f, const char *name, int class, int domain, int token_of, unsigned pad)
+{
+	assert_string_equal(f->name.s, name);
+	assert_int_equal(f->class, class);
+	assert_int_equal(f->domain, domain);
+	assert_int_equal(f->token_of, token_of);
+	assert_int_equal(f->padexp, pad);
+}
+
+static void
+sealing_fields(void **state)
+{
+	struct model *m = read_file("tests/golden/conf/sealing.yaml");
+	const struct source *s = &m->sources[0];
+
+	(void)state;
+	assert_int_equal(m->classes_n, 4);
+	assert_string_equal(m->classes[0].s, "financial");
+	assert_string_equal(m->classes[1].s, "identity");
+	assert_string_equal(m->classes[2].s, "everything");
+	assert_string_equal(m->classes[3].s, "dead_letter");
+	assert_int_equal(m->domains_n, 2);
+	assert_string_equal(m->domains[1].name.s, "person");
+	assert_string_equal(m->keys_dir, "/etc/weir/keys");
+	assert_int_equal(s->fields_n, 7 + 2 + 4 + 1);
+	field_is(&s->fields[2], "amount", 0, -1, -1, 4);
+	field_is(&s->fields[3], "resource", 1, 0, -1, 4);
+	field_is(&s->fields[4], "resource_token", -1, -1, 3, 0);
+	field_is(&s->fields[5], "customer", 1, 1, -1, 4);
+	field_is(&s->fields[6], "customer_token", -1, -1, 5, 0);
+	field_is(&s->fields[7], "born", 1, -1, -1, 0);
+	field_is(&s->fields[8], "note", 1, -1, -1, 12);
+	field_is(&s->fields[9], "amount_band", -1, -1, -1, 0);
+	field_is(&s->fields[13], "$unknown", 2, -1, -1, 8);
+	assert_int_equal(s->fields[2].type, VALUE_DECIMAL);
+	assert_int_equal(s->fields[4].type, VALUE_TEXT);
+	assert_int_equal(s->fields[3].canonical, CANONICAL_LOWER);
+	assert_int_equal(s->subject_field, 5);
+	assert_int_equal(s->unknown, UNKNOWN_SEAL);
+	assert_int_equal(s->unknown_field, 13);
+	assert_int_equal(expr_bound(s->fields[9].derive), 4);
+	assert_int_equal(m->sources[1].unknown, UNKNOWN_REJECT);
+	assert_int_equal(m->sources[1].unknown_field, -1);
+	assert_int_equal(m->sources[1].subject_field, -1);
+	assert_int_equal(m->sources[1].key_field, 1);
+	/* Raw rows have all fields, so all of them are used. */
+	for (unsigned i = 0; i < s->fields_n; i++)
+		assert_true(s->fields[i].used);
+	assert_int_equal(m->folds[2].type, VALUE_SEALED);
+	assert_int_equal(m->folds[2].in, VALUE_SEALED);
+	assert_int_equal(m->folds[3].type, VALUE_INTEGER);
+	assert_int_equal(m->inputs[PROCESS_FIXED + 2].type, VALUE_SEALED);
+	model_free(m);
+}
+
+static void
+sealing_tables(void **state)
+{
+	struct model *m = read_file("tests/golden/conf/sealing.yaml");
+	const struct table *t = &m->tables[4];
+
+	(void)state;
+	assert_int_equal(m->tables_n, 7);
+	assert_string_equal(t->name.s, "raw_application");
+	assert_int_equal(t->kind, TABLE_RAW);
+	assert_int_equal(t->grain, 0);
+	assert_int_equal(t->columns_n, m->sources[0].fields_n);
+	assert_string_equal(t->columns[2].name.s, "amount");
+	assert_int_equal(t->columns[2].type, VALUE_SEALED);
+	assert_int_equal(t->columns[2].slot, 2);
+	assert_null(t->columns[2].expr);
+	assert_int_equal(t->columns[4].type, VALUE_TEXT);
+	assert_string_equal(m->tables[5].name.s, "raw_staff");
+	t = &m->tables[6];
+	assert_string_equal(t->name.s, "process");
+	assert_int_equal(t->kind, TABLE_SEALED_PROCESS);
+	assert_int_equal(t->grain, GRAIN_PROCESS);
+	assert_string_equal(t->key.s, "case_id");
+	assert_int_equal(t->columns_n, 2);
+	assert_string_equal(t->columns[1].name.s, "customer");
+	assert_int_equal(t->columns[1].slot, PROCESS_FIXED + 5);
+	assert_int_equal(m->tables[0].columns_n ? m->tables[0].columns[0].slot : -1, -1);
+	model_free(m);
+}
+
+static void
+aggregates_read(void **state)
+{
+	struct model *m = read_file("tests/golden/conf/sealing.yaml");
+	const struct aggregate *a = m->aggregates;
+	struct buf text = {0};
+
+	(void)state;
+	assert_int_equal(m->aggregates_n, 3);
+	assert_int_equal(a->table, 2);
+	assert_int_equal(a->by_n, 4);
+	assert_int_equal(a->by[0].column, 0);
+	assert_int_equal(a->by[0].reference, -1);
+	assert_string_equal(a->by[1].name.s, "status");
+	assert_int_equal(a->by[1].column, -1);
+	assert_int_equal(a->by[1].reference, -1);
+	assert_int_equal(a->by[2].reference, 0);
+	assert_int_equal(a->by[2].column, 0);
+	assert_string_equal(a->by[3].name.s, "date");
+	assert_int_equal(a->by[3].reference, 1);
+	assert_int_equal(a->by[3].column, -1);
+	assert_int_equal(a->measures_n, 3);
+	assert_int_equal(a->measures[0].column, -1);
+	assert_int_equal(a->measures[1].op, MEASURE_SUM);
+	assert_int_equal(a->measures[2].op, MEASURE_AVG);
+	assert_string_equal(a->subject.s, "case_id");
+	assert_int_equal(a->k, 10);
+	assert_true(a->every_us == INT64_C(86400) * 1000000);
+	assert_false(a->overlap);
+	assert_string_equal(a->comment, "Loans");
+	assert_int_equal(a[1].k, 20);
+	assert_string_equal(a[2].subject.s, "who");
+	assert_true(a[2].overlap);
+	/* task builds them by name: of their definition it knows the fact and the interval. */
+	conf_print_slice(m, ROLE_TASK, &text);
+	model_free(m);
+	assert_null(strstr(buf_cstr(&text), "measures"));
+	m = read_text(buf_cstr(&text));
+	assert_string_equal(m->aggregates[1].name.s, "events_by_band");
+	assert_true(m->aggregates[1].every_us == INT64_C(3600) * 1000000);
+	assert_int_equal(m->aggregates[1].table, -1);
+	model_free(m);
+	buf_free(&text);
+}
+
+static void
+handoffs_read(void **state)
+{
+	struct model *whole = read_file("tests/golden/conf/sealing.yaml");
+	struct buf text = {0};
+
+	(void)state;
+	conf_print_slice(whole, ROLE_SCIENCE, &text);
+	assert_null(strstr(buf_cstr(&text), "sources"));
+	struct model *m = read_text(buf_cstr(&text));
+	assert_int_equal(m->handoffs_n, 2);
+	assert_string_equal(m->handoffs[0].name.s, "scoring");
+	/* Byte by byte: its digest is in the policy. */
+	assert_string_equal(m->handoffs[0].query, whole->handoffs[0].query);
+	assert_non_null(strstr(m->handoffs[0].query, "\nfrom development_schema.process p\n"));
+	assert_int_equal(m->handoffs[0].recipients_n, 2);
+	assert_string_equal(m->handoffs[0].recipients[1].s, "joao");
+	assert_string_equal(m->handoffs[0].directory, "/srv/out");
+	assert_int_equal(m->handoffs[0].format, HANDOFF_NDJSON);
+	assert_true(m->handoffs[0].every_us == 0);
+	assert_int_equal(m->handoffs[1].format, HANDOFF_CSV);
+	assert_string_equal(m->handoffs[1].recipients[0].s, "ana");
+	model_free(m);
+	model_free(whole);
+	buf_free(&text);
+}
+
+static const char classes_head[] =
+    "pipeline: s\nkeys: /k\ncorrelate: { by: k }\n"
+    "warehouse: { postgresql: { dsn: d, logins: /l } }\n"
+    "tables: { f: { kind: fact, grain: process } }\n"
+    "sources:\n  a:\n    file: { path: /a }\n    time: none\n    fields:\n      k: text\n";
+
+/* A sensitive field that nobody keeps is read, and goes no further. */
+static void
+sealing_unused(void **state)
+{
+	char text[2048];
+
+	(void)state;
+	snprintf(text, sizeof text, "%s      v: { type: text, sensitive: c }\n", classes_head);
+	struct model *m = read_text(text);
+	assert_false(m->sources[0].fields[1].used);
+	assert_int_equal(m->classes_n, 2);
+	assert_int_equal(m->tables_n, 1);
+	model_free(m);
+	/* A token alone needs its key, so there is a policy, and dead letters are sealed. */
+	snprintf(text, sizeof text, "%s      v: { type: integer, token: t }\n", classes_head);
+	m = read_text(text);
+	assert_int_equal(m->classes_n, 1);
+	assert_string_equal(m->classes[0].s, "dead_letter");
+	assert_int_equal(m->sources[0].fields[2].token_of, 1);
+	model_free(m);
+}
+
+/* A field that becomes sensitive must not find the state of the clear one, nor the other way. */
+static void
+sealing_fold_identity(void **state)
+{
+	static const char clear[] = "text", sealed[] = "{ type: text, sensitive: c }";
+	char text[1024];
+	uint64_t id[2];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(
+		    text, sizeof text,
+		    "pipeline: s\nkeys: /k\ncorrelate: { by: k, folds: { x: { first: a.v } } }\n"
+		    "warehouse: { postgresql: { dsn: d, logins: /l } }\n"
+		    "tables: { f: { kind: fact, grain: process } }\n"
+		    "sources: { a: { file: { path: /a }, time: none, fields: { k: text, v: %s } } "
+		    "}\n",
+		    i ? sealed : clear);
+		struct model *m = read_text(text);
+		id[i] = m->folds[0].id;
+		model_free(m);
+	}
+	assert_true(id[0] != id[1]);
 }
 
 /* ---- secrets ---- */
@@ -822,6 +1064,12 @@ main(void)
 	    cmocka_unit_test(everything_read),
 	    cmocka_unit_test(slices_agree),
 	    cmocka_unit_test(slice_not_of_another_role),
+	    cmocka_unit_test(sealing_fields),
+	    cmocka_unit_test(sealing_tables),
+	    cmocka_unit_test(aggregates_read),
+	    cmocka_unit_test(handoffs_read),
+	    cmocka_unit_test(sealing_unused),
+	    cmocka_unit_test(sealing_fold_identity),
 	    cmocka_unit_test(secrets_by_role),
 	    cmocka_unit_test(secrets_not_printed),
 	    cmocka_unit_test(secret_bytes),
