@@ -55,10 +55,11 @@ struct field {
 	enum value_type type;
 	enum time_form form; /* of a timestamp */
 	bool used; /* something downstream reads it; an unused one is checked, then sent as null */
-	struct expr *derive; /* not NULL: computed at ingest from the fields before it */
-	int class;	     /* index of classes[]: sealed before it leaves ingest; -1: clear */
-	int domain;	     /* index of domains[]: a field `<name>_token` follows it; -1: none */
-	int token_of;	     /* this field is the token (text) of that field; -1: it is not one */
+	struct expr *derive;	 /* not NULL: computed at ingest from the fields before it */
+	const char *derive_text; /* its source, borrowed from the tree: what a policy signs */
+	int class;		 /* index of classes[]: sealed before it leaves ingest; -1: clear */
+	int domain;   /* index of domains[]: a field `<name>_token` follows it; -1: none */
+	int token_of; /* this field is the token (text) of that field; -1: it is not one */
 	enum canonical canonical; /* with domain */
 	uint8_t padexp;		  /* with class: SEALING "Bytes"; 0 or 4..12 */
 };

@@ -11,11 +11,11 @@
  *           follows; every other has TAG_MESSAGE and is full.
  *   keys    stream key = B2b-256(data key, "weir1.handover", ""); commit and kid as in seal.h
  *
- * Order of a reader's checks: head as far as it is there: MALFORMED, SUITE, kid not the commitment's
- * head COMMIT, ends early TRUNCATED; no wrap of this key RECIPIENT; COMMIT; per chunk: ends early
- * TRUNCATED; length beyond 17..65553 MALFORMED; AUTH; a chunk that is not full and not the last,
- * another tag: MALFORMED; bytes after the last MALFORMED. What was read before an error is not to
- * be used.
+ * Order of a reader's checks: head as far as it is there: MALFORMED, SUITE, kid not the
+ * commitment's head COMMIT, ends early TRUNCATED; no wrap of this key RECIPIENT; COMMIT; per chunk:
+ * ends early TRUNCATED; length beyond 17..65553 MALFORMED; AUTH; a chunk that is not full and not
+ * the last, another tag: MALFORMED; bytes after the last MALFORMED. What was read before an error
+ * is not to be used.
  */
 #ifndef PROTO_SEAL_HANDOVER_H
 #define PROTO_SEAL_HANDOVER_H

@@ -1,231 +1,276 @@
-#include "seal/policy_model.h"
-
-#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
-struct weak { /* what is found, and where it is told */
-	const struct policy *is, *wanted;
-	struct buf *report;
-	unsigned n;
+#include "mem.h"
+#include "seal/policy.h"
+#include "seal/private.h"
+
+/* The pipeline file's side of a policy: what it would list, and whether it is as strong. */
+
+/* ---- what the model says ---- */
+
+static char *
+where_text(const struct source *s)
+{
+	struct buf b = {0};
+
+	switch (s->kind) {
+	case SOURCE_KAFKA:
+		buf_printf(&b, "kafka %s", s->topic ? s->topic : "");
+		break;
+	case SOURCE_RABBITMQ:
+		buf_printf(&b, "rabbitmq %s", s->queue ? s->queue : "");
+		break;
+	case SOURCE_FILE:
+		buf_printf(&b, "file %s", s->path ? s->path : "");
+		break;
+	case SOURCE_KIND_MAX:
+		panic("a source of kind %d", s->kind);
+	}
+	size_t n = b.len < POLICY_WHERE_MAX ? b.len : POLICY_WHERE_MAX;
+	char *text = mem_string_n((const char *)b.data, n);
+	buf_free(&b);
+	return text;
+}
+
+struct reads { /* fields[]: read, directly or through other derived fields */
+	bool of[FIELDS_MAX];
 };
 
-static void weak_add(struct weak *w, const char *fmt, ...) PRINTF(2, 3);
-
 static void
-weak_add(struct weak *w, const char *fmt, ...)
+read_mark(void *ctx, unsigned slot)
 {
-	char text[ERR_TEXT_MAX];
-	va_list ap;
+	struct reads *r = ctx;
 
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
-	va_end(ap);
-	buf_text(w->report, text);
-	buf_byte(w->report, '\n');
-	w->n++;
+	if (slot < FIELDS_MAX)
+		r->of[slot] = true;
 }
 
-static const struct policy_sensitive *
-sensitive_find(const struct policy *p, const char *source, const char *path)
-{
-	for (unsigned i = 0; i < p->sensitive_n; i++)
-		if (!strcmp(p->sensitive[i].source.s, source) &&
-		    !strcmp(p->sensitive[i].path, path))
-			return &p->sensitive[i];
-	return NULL;
-}
-
-static const struct policy_source *
-source_find(const struct policy *p, const char *name)
-{
-	for (unsigned i = 0; i < p->sources_n; i++)
-		if (!strcmp(p->sources[i].name.s, name))
-			return &p->sources[i];
-	return NULL;
-}
-
+/* Whether derived field i reads field f: a derived field reads only those before it. */
 static bool
-digest_listed(const struct policy_sensitive *s, const uint8_t *digest)
+derive_reads(const struct source *s, unsigned i, unsigned f)
 {
-	for (unsigned i = 0; i < s->digests_n; i++)
-		if (!memcmp(s->digests[i], digest, POLICY_DIGEST_BYTES))
-			return true;
-	return false;
+	struct reads all = {{false}};
+
+	expr_slots(s->fields[i].derive, read_mark, &all);
+	for (unsigned j = i; j-- > f;)
+		if (all.of[j] && s->fields[j].derive)
+			expr_slots(s->fields[j].derive, read_mark, &all);
+	return all.of[f];
 }
 
-static void
-derives_compare(struct weak *w, const struct policy_sensitive *a, const struct policy_sensitive *b)
+/* The digests of the derived fields that read field f; the caller frees them. */
+static unsigned
+digests_make(const struct source *s, unsigned f, uint8_t (**out)[POLICY_DIGEST_BYTES])
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < b->digests_n; i++)
-		n += !digest_listed(a, b->digests[i]);
-	if (n)
-		weak_add(w,
-			 "%s.%s: %u derived field%s read%s it that %s not signed; what %s would "
-			 "leave ingest in clear",
-			 a->source.s, a->path, n, n == 1 ? "" : "s", n == 1 ? "s" : "",
-			 n == 1 ? "is" : "are", n == 1 ? "it says" : "they say");
+	*out = mem_zero(s->fields_n, POLICY_DIGEST_BYTES);
+	for (unsigned i = f + 1; i < s->fields_n; i++) {
+		const struct field *d = &s->fields[i];
+		if (d->derive && derive_reads(s, i, f))
+			policy_digest_derive(d->name.s, d->derive_text, (*out)[n++]);
+	}
+	return n;
+}
+
+/* An entry for a sensitive field; a json of undeclared fields is the policy's unknown class. */
+static bool
+sensitive_of(const struct model *m, const struct source *s, unsigned f,
+	     struct policy_sensitive *out)
+{
+	const struct field *x = &s->fields[f];
+
+	*out = (struct policy_sensitive){.source = s->name};
+	if (x->class < 0 || (int)f == s->unknown_field)
+		return false;
+	snprintf(out->path, sizeof out->path, "%s", x->path);
+	out->class = m->classes[x->class];
+	if (x->domain >= 0)
+		out->domain = m->domains[x->domain].name;
+	out->subject = s->subject_field == (int)f;
+	out->digests_n = digests_make(s, f, &out->digests);
+	return true;
 }
 
 static void
-field_compare(struct weak *w, const struct policy_sensitive *a, const struct policy_sensitive *b)
+source_take(struct policy *p, const struct model *m, const struct source *s)
 {
-	if (strcmp(a->class.s, b->class.s))
-		weak_add(w, "%s.%s: sealed to class %s, signed for class %s", a->source.s, a->path,
-			 b->class.s, a->class.s);
-	if (*b->domain.s && strcmp(a->domain.s, b->domain.s))
-		weak_add(w,
-			 "%s.%s: a token of domain %s is not signed; equal values would be seen to "
-			 "be equal",
-			 a->source.s, a->path, b->domain.s);
-	if (a->subject && !b->subject)
-		weak_add(w, "%s.%s: no longer the subject; persons could not be erased any more",
-			 a->source.s, a->path);
-	derives_compare(w, a, b);
-}
-
-/* The name under which `wanted` reads what the signed source `name` was; NULL: nowhere. */
-static const char *
-source_now(const struct weak *w, const char *name)
-{
-	const struct policy_source *was = source_find(w->is, name);
-
-	if (source_find(w->wanted, name))
-		return name;
-	for (unsigned i = 0; was && i < w->wanted->sources_n; i++)
-		if (!strcmp(w->wanted->sources[i].where, was->where))
-			return w->wanted->sources[i].name.s;
-	return NULL;
+	p->sources = mem_resize(p->sources, p->sources_n + 1, sizeof *p->sources);
+	p->sources[p->sources_n++] =
+	    (struct policy_source){.name = s->name, .where = where_text(s)};
+	for (unsigned f = 0; f < s->fields_n; f++) {
+		p->sensitive = mem_resize(p->sensitive, p->sensitive_n + 1, sizeof *p->sensitive);
+		if (sensitive_of(m, s, f, &p->sensitive[p->sensitive_n]))
+			p->sensitive_n++;
+	}
+	if (s->unknown == UNKNOWN_SEAL && s->unknown_field >= 0)
+		p->unknown_class = m->classes[s->fields[s->unknown_field].class];
 }
 
 static void
-fields_compare(struct weak *w)
+handoff_take(struct policy *p, const struct handoff *h)
 {
-	for (unsigned i = 0; i < w->is->sensitive_n; i++) {
-		const struct policy_sensitive *a = &w->is->sensitive[i];
-		const char *source = source_now(w, a->source.s);
-		if (!source)
-			continue;
-		const struct policy_sensitive *b = sensitive_find(w->wanted, source, a->path);
-		if (b)
-			field_compare(w, a, b);
-		else
-			weak_add(w, "%s.%s: no longer sensitive; signed for class %s", source,
-				 a->path, a->class.s);
-	}
-}
-
-/* A class that the policy does not know has no recipients: nothing could be sealed to it. */
-static void
-new_compare(struct weak *w)
-{
-	for (unsigned i = 0; i < w->wanted->sensitive_n; i++) {
-		const struct policy_sensitive *b = &w->wanted->sensitive[i];
-		if (!policy_class(w->is, b->class.s))
-			weak_add(w, "%s.%s: class %s is not signed: nobody would be its recipient",
-				 b->source.s, b->path, b->class.s);
-	}
-	for (unsigned i = 0; i < w->wanted->sources_n; i++) {
-		const struct policy_source *b = &w->wanted->sources[i];
-		const struct policy_source *a = source_find(w->is, b->name.s);
-		if (!a)
-			weak_add(w, "source %s is not signed", b->name.s);
-		else if (strcmp(a->where, b->where))
-			weak_add(w, "source %s reads %s, signed for %s", b->name.s, b->where,
-				 a->where);
-	}
-}
-
-static void
-unknown_compare(struct weak *w)
-{
-	const char *a = w->is->unknown_class.s, *b = w->wanted->unknown_class.s;
-
-	if (*b && strcmp(a, b))
-		weak_add(w, "undeclared fields are sealed to class %s, signed for %s", b,
-			 *a ? a : "none");
-}
-
-static void
-handoff_compare(struct weak *w, const struct policy_handoff *b)
-{
-	const struct policy_handoff *a = policy_handoff(w->is, b->name.s);
-
-	if (!a) {
-		weak_add(w, "hand-over %s is not signed", b->name.s);
-		return;
-	}
-	if (memcmp(a->query, b->query, POLICY_DIGEST_BYTES))
-		weak_add(w, "hand-over %s: another query than the signed one", b->name.s);
-	for (unsigned i = 0; i < b->recipients.n; i++)
-		if (!name_list_has(&a->recipients, b->recipients.s[i].s))
-			weak_add(w, "hand-over %s: recipient %s is not signed", b->name.s,
-				 b->recipients.s[i].s);
-	for (unsigned i = 0; a->columns.n && i < b->columns.n; i++)
-		if (!name_list_has(&a->columns, b->columns.s[i].s))
-			weak_add(w, "hand-over %s: column %s is not signed", b->name.s,
-				 b->columns.s[i].s);
-}
-
-unsigned
-policy_weaker(const struct policy *is, const struct policy *wanted, struct buf *report)
-{
-	struct weak w = {.is = is, .wanted = wanted, .report = report};
-
-	if (strcmp(is->pipeline.s, wanted->pipeline.s))
-		weak_add(&w, "the policy is of pipeline %s, not of %s", is->pipeline.s,
-			 wanted->pipeline.s);
-	fields_compare(&w);
-	new_compare(&w);
-	unknown_compare(&w);
-	for (unsigned i = 0; i < wanted->handoffs_n; i++)
-		handoff_compare(&w, &wanted->handoffs[i]);
-	return w.n;
-}
-
-bool
-policy_model_check(const struct policy *is, const struct model *m, struct err *e)
-{
-	struct policy wanted = {0};
-	struct buf report = {0};
-
-	policy_of_model(&wanted, m);
-	unsigned n = policy_weaker(is, &wanted, &report);
-	if (n) {
-		const char *text = buf_cstr(&report);
-		err_set(e, EXIT_PERMISSION,
-			"the pipeline file is not what was signed: %.*s%s; `weir keys policy sign` "
-			"shows the difference",
-			(int)strcspn(text, "\n"), text, n > 1 ? " (and more)" : "");
-	}
-	buf_free(&report);
-	policy_free(&wanted);
-	return !n && policy_covers(is, m, e);
-}
-
-bool
-policy_handoff_check(const struct policy *is, const struct handoff *h, struct err *e)
-{
-	const struct policy_handoff *a = policy_handoff(is, h->name.s);
-	uint8_t digest[POLICY_DIGEST_BYTES];
-
-	if (!a)
-		return err_set(e, EXIT_PERMISSION, "hand-over %s is not in the signed policy",
-			       h->name.s);
-	policy_digest_query(h->query, digest);
-	if (memcmp(a->query, digest, sizeof digest))
-		return err_set(e, EXIT_PERMISSION,
-			       "hand-over %s: its query is another than the signed one", h->name.s);
+	p->handoffs = mem_resize(p->handoffs, p->handoffs_n + 1, sizeof *p->handoffs);
+	struct policy_handoff *to = &p->handoffs[p->handoffs_n++];
+	*to = (struct policy_handoff){.name = h->name};
 	for (unsigned i = 0; i < h->recipients_n; i++)
-		if (!name_list_has(&a->recipients, h->recipients[i].s))
+		name_list_add(&to->recipients, h->recipients[i].s);
+	policy_digest_query(h->query ? h->query : "", to->query);
+}
+
+static void
+model_part_free(struct policy *p)
+{
+	for (unsigned i = 0; i < p->sensitive_n; i++)
+		free(p->sensitive[i].digests);
+	for (unsigned i = 0; i < p->handoffs_n; i++) {
+		free(p->handoffs[i].columns.s);
+		free(p->handoffs[i].recipients.s);
+	}
+	for (unsigned i = 0; i < p->sources_n; i++)
+		free(p->sources[i].where);
+	free(p->sensitive);
+	free(p->handoffs);
+	free(p->sources);
+	p->sensitive = NULL;
+	p->handoffs = NULL;
+	p->sources = NULL;
+	p->sensitive_n = p->handoffs_n = p->sources_n = 0;
+	p->unknown_class = (struct name){{0}};
+}
+
+void
+policy_of_model(struct policy *p, const struct model *m)
+{
+	model_part_free(p);
+	p->pipeline = m->pipeline;
+	for (unsigned i = 0; i < m->sources_n; i++)
+		source_take(p, m, &m->sources[i]);
+	for (unsigned i = 0; i < m->handoffs_n; i++)
+		handoff_take(p, &m->handoffs[i]);
+}
+
+/* ---- whether it is as strong as what was signed ---- */
+
+/* Equal, or one a dotted beginning of the other: reading the one reads of the other. */
+static bool
+paths_meet(const char *a, const char *b)
+{
+	size_t n = strlen(a), k = strlen(b), least = n < k ? n : k;
+
+	if (memcmp(a, b, least) != 0)
+		return false;
+	return n == k || (n > k ? a[least] : b[least]) == '.';
+}
+
+static bool
+weaker(struct err *e, const char *source, const char *field, const char *what)
+{
+	return err_set(e, EXIT_PERMISSION,
+		       "%s%s%s: %s; the signed policy says otherwise (weir keys policy show, sign)",
+		       source, field[0] ? "." : "", field, what);
+}
+
+static bool
+digests_signed(const struct policy_sensitive *s, const struct source *source, unsigned f)
+{
+	uint8_t(*have)[POLICY_DIGEST_BYTES];
+	unsigned n = digests_make(source, f, &have);
+	bool all = true;
+
+	for (unsigned i = 0; i < n; i++) {
+		bool one = false;
+		for (unsigned j = 0; j < s->digests_n; j++)
+			one |= memcmp(s->digests[j], have[i], POLICY_DIGEST_BYTES) == 0;
+		all &= one;
+	}
+	free(have);
+	return all;
+}
+
+/* A field of the model that meets a signed path. */
+static bool
+field_covered(const struct policy_sensitive *s, const struct model *m, const struct source *source,
+	      unsigned f, struct err *e)
+{
+	const struct field *x = &source->fields[f];
+
+	if (x->class < 0)
+		return weaker(e, source->name.s, x->name.s, "no longer sealed");
+	if (strcmp(m->classes[x->class].s, s->class.s) != 0)
+		return weaker(e, source->name.s, x->name.s, "sealed to another class");
+	if (x->domain >= 0 && strcmp(m->domains[x->domain].name.s, s->domain.s) != 0)
+		return weaker(e, source->name.s, x->name.s, "has a token that it had not");
+	if (!digests_signed(s, source, f))
+		return weaker(e, source->name.s, x->name.s, "read by a new derived field");
+	return true;
+}
+
+/* All that the model reads of one signed field. */
+static bool
+sensitive_covered(const struct policy_sensitive *s, const struct model *m,
+		  const struct source *source, struct err *e)
+{
+	bool bound = false;
+
+	for (unsigned f = 0; f < source->fields_n; f++) {
+		const struct field *x = &source->fields[f];
+		if (x->derive || x->token_of >= 0 || (int)f == source->unknown_field ||
+		    !paths_meet(x->path, s->path))
+			continue;
+		if (!field_covered(s, m, source, f, e))
+			return false;
+		bound |= source->subject_field == (int)f;
+	}
+	if (s->subject && !bound)
+		return weaker(e, source->name.s, s->path,
+			      "records are no longer bound to this person");
+	return true;
+}
+
+static bool
+source_covered(const struct policy *p, const struct model *m, const struct source *source,
+	       struct err *e)
+{
+	const struct policy_source *listed = NULL;
+
+	for (unsigned i = 0; i < p->sources_n && !listed; i++)
+		if (strcmp(p->sources[i].name.s, source->name.s) == 0)
+			listed = &p->sources[i];
+	if (!listed)
+		return weaker(e, source->name.s, "", "a new source");
+	char *where = where_text(source);
+	bool same = strcmp(where, listed->where) == 0;
+	free(where);
+	if (!same)
+		return weaker(e, source->name.s, "", "reads something else");
+	for (unsigned i = 0; i < p->sensitive_n; i++)
+		if (strcmp(p->sensitive[i].source.s, source->name.s) == 0 &&
+		    !sensitive_covered(&p->sensitive[i], m, source, e))
+			return false;
+	if (source->unknown == UNKNOWN_SEAL && source->unknown_field >= 0 &&
+	    strcmp(m->classes[source->fields[source->unknown_field].class].s, p->unknown_class.s) !=
+		0)
+		return weaker(e, source->name.s, "",
+			      "undeclared fields are sealed to another class");
+	return true;
+}
+
+bool
+policy_covers(const struct policy *p, const struct model *m, struct err *e)
+{
+	if (strcmp(p->pipeline.s, m->pipeline.s) != 0)
+		return err_set(e, EXIT_PERMISSION, "the policy is that of pipeline %s, not of %s",
+			       p->pipeline.s, m->pipeline.s);
+	for (unsigned i = 0; i < m->classes_n; i++)
+		if (!policy_class(p, m->classes[i].s))
 			return err_set(e, EXIT_PERMISSION,
-				       "hand-over %s: recipient %s is not in the signed policy",
-				       h->name.s, h->recipients[i].s);
-		else if (!policy_member(is, h->recipients[i].s))
-			return err_set(e, EXIT_PERMISSION,
-				       "hand-over %s: recipient %s is no member of the policy",
-				       h->name.s, h->recipients[i].s);
+				       "class %s is not in the signed policy: nobody could open it "
+				       "(weir keys policy sign)",
+				       m->classes[i].s);
+	for (unsigned i = 0; i < m->sources_n; i++)
+		if (!source_covered(p, m, &m->sources[i], e))
+			return false;
 	return true;
 }
