@@ -34,7 +34,8 @@ enum {
 	KEYREQ_WRAPS_MAX = 64,
 	WRAP_BYTES = 97,
 	CORE_BYTES_MAX = 512,
-	CARRIED_BYTES_MAX = TEXT_BYTES_MAX + 8 * 1024, /* the longest payload, and the rest */
+	CARRIED_AROUND_MAX = 512, /* what a carried value has beside its payload */
+	CARRIED_BYTES_MAX = TEXT_BYTES_MAX + CARRIED_AROUND_MAX,
 };
 
 /* FRAME(ID, words): the name table, the roles' edges and the fuzzer expand this. */
@@ -149,6 +150,13 @@ struct record {
 	uint8_t rid[RID_BYTES];
 	/* Queues with identity: body: never applied before, even if an equal rid was. */
 	bool distinct;
+	/*
+	 * EVT: it was told apart from an equal event, and has another rid since; its sealed fields
+	 * are bound to this one.
+	 */
+	bool has_bound;
+	uint8_t bound[RID_BYTES];
+	bool raw_only; /* EVT: it was not folded; raw tables alone take it */
 	uint32_t kg;
 	const char *key; /* canonical text of the correlation ID; borrowed */
 	uint32_t key_len;
@@ -166,6 +174,13 @@ struct record {
 	uint32_t body_len;
 	uint8_t digest[DIGEST_BYTES]; /* RECORD_DEAD: keyed digest of the raw bytes */
 };
+
+/* The rid in the AAD of its sealed fields. */
+static inline const uint8_t *
+record_bound(const struct record *rec)
+{
+	return rec->has_bound ? rec->bound : rec->rid;
+}
 
 void wire_record_write(struct buf *b, const struct record *rec);
 bool wire_record_read(struct pack_reader *r,
@@ -209,6 +224,14 @@ struct carried {
 	bool has_sid;
 	uint8_t sid[SUBJECT_ID_BYTES];
 };
+
+/*
+ * The fields of an event are as its source declares them: types, sealed what is sensitive and
+ * nothing else, bound to a person exactly when the record names one.
+ */
+bool wire_fields_check(const struct source *s, const struct record *rec);
+/* The same of a dead letter's body. */
+bool wire_body_check(const struct model *m, const struct record *rec);
 
 /* True: has the form of a payload (its first four bytes and its length), or is the erased form. */
 bool wire_payload_check(const void *p, size_t n);

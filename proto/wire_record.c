@@ -1,5 +1,6 @@
 /* Items of DATA and EVT: records and covers. See wire.h. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "mem.h"
 #include "wire_private.h"
@@ -11,13 +12,49 @@ enum {
 	RECORD_DEAD_ELEMENTS = 3,
 	RECORD_HAS_TIME = 1 << 2,
 	RECORD_DISTINCT = 1 << 3,
+	RECORD_RAW_ONLY = 1 << 4,
 	RECORD_KIND_MASK = 3,
-	RECORD_BITS = RECORD_HAS_TIME | RECORD_DISTINCT | RECORD_KIND_MASK
+	RECORD_BITS = RECORD_HAS_TIME | RECORD_DISTINCT | RECORD_RAW_ONLY | RECORD_KIND_MASK
 };
 
+static void
+rid_write(struct buf *b, const struct record *rec)
+{
+	uint8_t both[2 * RID_BYTES];
+
+	if (!rec->has_rid) {
+		pack_nil(b);
+		return;
+	}
+	memcpy(both, rec->rid, RID_BYTES);
+	memcpy(both + RID_BYTES, rec->bound, RID_BYTES);
+	pack_bytes(b, both, rec->has_bound ? sizeof both : RID_BYTES);
+}
+
+static bool
+rid_view(struct pack_reader *r, struct pack_view v, struct record *rec)
+{
+	const uint8_t *p;
+	size_t n;
+
+	if (pack_view_nil(v))
+		return true;
+	if (!pack_view_bytes(r, v, &p, &n))
+		return false;
+	if (n != RID_BYTES && n != 2 * RID_BYTES)
+		return pack_fail(r, "a rid of a wrong length");
+	rec->has_rid = true;
+	rec->has_bound = n > RID_BYTES;
+	memcpy(rec->rid, p, RID_BYTES);
+	if (rec->has_bound)
+		memcpy(rec->bound, p + RID_BYTES, RID_BYTES);
+	return true;
+}
+
 /*
- * [kind | has_time | distinct, source, partition, offset, rid or nil, key group, key, time,
- * sequence, sid or nil, fields...]; of a dead one the fields are reason, digest, body or nil.
+ * [kind | has_time | distinct | raw only, source, partition, offset, rid or nil, key group, key,
+ * time, sequence, sid or nil, fields...]; of a dead one the fields are reason, digest, body or nil.
+ * After a rid there may be, in the same bytes, the one that sealed fields are bound to.
  */
 void
 wire_record_write(struct buf *b, const struct record *rec)
@@ -26,14 +63,12 @@ wire_record_write(struct buf *b, const struct record *rec)
 
 	pack_array(b, RECORD_FIXED + (dead ? RECORD_DEAD_ELEMENTS : rec->fields_n));
 	pack_uint(b, (unsigned)rec->kind | (rec->has_time ? (unsigned)RECORD_HAS_TIME : 0) |
-			 (rec->distinct ? (unsigned)RECORD_DISTINCT : 0));
+			 (rec->distinct ? (unsigned)RECORD_DISTINCT : 0) |
+			 (rec->raw_only ? (unsigned)RECORD_RAW_ONLY : 0));
 	pack_uint(b, rec->source);
 	pack_uint(b, rec->partition);
 	pack_int(b, rec->offset);
-	if (rec->has_rid)
-		pack_bytes(b, rec->rid, RID_BYTES);
-	else
-		pack_nil(b);
+	rid_write(b, rec);
 	pack_uint(b, rec->kg);
 	pack_text(b, rec->key, rec->key_len);
 	pack_int(b, rec->time_us);
@@ -63,10 +98,8 @@ record_head_view(struct pack_reader *r, struct pack_view a, struct record *rec)
 	rec->kind = (enum record_kind)(kind & RECORD_KIND_MASK);
 	rec->has_time = kind & RECORD_HAS_TIME;
 	rec->distinct = kind & RECORD_DISTINCT;
-	rec->has_rid = !pack_view_nil(pack_view_at(a, 4));
-	if (rec->has_rid && !pack_view_fixed(r, pack_view_at(a, 4), rec->rid, RID_BYTES))
-		return false;
-	if (!at_u32(r, a, 5, &rec->kg) ||
+	rec->raw_only = kind & RECORD_RAW_ONLY;
+	if (!rid_view(r, pack_view_at(a, 4), rec) || !at_u32(r, a, 5, &rec->kg) ||
 	    !at_text(r, a, 6, KEY_BYTES_MAX, &rec->key, &rec->key_len) ||
 	    !pack_at_int(r, a, 7, &rec->time_us) || !pack_at_int(r, a, 8, &rec->sequence) ||
 	    !at_sid(r, a, 9, &rec->has_sid, rec->sid))

@@ -2,6 +2,8 @@
  * Sealed values as the data path carries them: opaque, but of a known form. Nothing here opens
  * one; seal/ does. See wire.h.
  */
+#include <string.h>
+
 #include "wire_private.h"
 
 /* SEALING "Sealed field" */
@@ -25,6 +27,7 @@ enum {
 	CARRIED_HEADS = 1 + 5 + 3 + 3 + 2 + RID_BYTES + 2 + SUBJECT_ID_BYTES,
 };
 
+_Static_assert((int)SUBJECT_ID_BYTES == (int)RID_BYTES, "take_id reads both");
 _Static_assert((int)PAYLOAD_BYTES_MAX + (int)SOURCE_LABEL_MAX + (int)FIELD_PATH_MAX +
 		       (int)CARRIED_HEADS <=
 		   (int)CARRIED_BYTES_MAX,
@@ -46,6 +49,41 @@ wire_payload_check(const void *p, size_t n)
 	return n > PAYLOAD_AROUND && n <= PAYLOAD_BYTES_MAX;
 }
 
+/* Bound to a person, or erased as that person's: exactly when there is one. */
+static bool
+payload_suits(const void *p, size_t n, bool has_sid)
+{
+	const uint8_t *head = p;
+
+	return wire_payload_check(p, n) && (head[2] != 0) == has_sid;
+}
+
+bool
+wire_fields_check(const struct source *s, const struct record *rec)
+{
+	if (rec->fields_n != s->fields_n || (rec->has_sid && s->subject_field < 0))
+		return false;
+	for (uint32_t i = 0; i < rec->fields_n; i++) {
+		const struct value *v = &rec->fields[i];
+		const struct field *f = &s->fields[i];
+		if (v->type == VALUE_NULL || (v->type == f->type && f->class < 0))
+			continue;
+		if (v->type != VALUE_SEALED || f->class < 0 ||
+		    !payload_suits(v->text, v->len, rec->has_sid))
+			return false;
+	}
+	return true;
+}
+
+bool
+wire_body_check(const struct model *m, const struct record *rec)
+{
+	if (rec->has_sid && m->sources[rec->source].subject_field < 0)
+		return false;
+	return !rec->body_len ||
+	       (m->classes_n && payload_suits(rec->body, rec->body_len, rec->has_sid));
+}
+
 void
 wire_carried_write(struct buf *b, const struct carried *c)
 {
@@ -57,34 +95,90 @@ wire_carried_write(struct buf *b, const struct carried *c)
 	sid_write(b, c->has_sid, c->sid);
 }
 
-static bool
-carried_view(struct pack_reader *r, struct carried *c)
-{
-	struct pack_view a;
+/*
+ * Read by hand: it is looked at on every way through the lane, and its form is one. MessagePack's
+ * shortest heads, as wire_carried_write makes them.
+ */
+struct cursor {
+	const uint8_t *at, *end;
+};
 
-	if (!pack_next_array(r, CARRIED_ELEMENTS, &a) ||
-	    !at_bytes(r, a, 0, PAYLOAD_ERASED_BYTES, PAYLOAD_BYTES_MAX, &c->payload,
-		      &c->payload_len) ||
-	    !at_text(r, a, 1, SOURCE_LABEL_MAX, &c->source, &c->source_len) ||
-	    !at_text(r, a, 2, FIELD_PATH_MAX, &c->path, &c->path_len) ||
-	    !pack_view_fixed(r, pack_view_at(a, 3), c->rid, RID_BYTES) ||
-	    !at_sid(r, a, 4, &c->has_sid, c->sid))
+enum { BIN8 = 0xc4, BIN16 = 0xc5, BIN32 = 0xc6, STR8 = 0xd9, STR_SHORT = 0xa0, NIL = 0xc0 };
+
+static bool
+take(struct cursor *c, size_t n, const uint8_t **out)
+{
+	if ((size_t)(c->end - c->at) < n)
 		return false;
-	if (!wire_payload_check(c->payload, c->payload_len))
-		return pack_fail(r, "what is carried is not sealed");
-	if (!c->source_len || !c->path_len)
-		return pack_fail(r, "a sealed value from nowhere");
-	return pack_reader_end(r);
+	*out = c->at;
+	c->at += n;
+	return true;
+}
+
+static bool
+take_bytes(struct cursor *c, const uint8_t **out, uint32_t *len)
+{
+	const uint8_t *head;
+	uint32_t n = 0;
+
+	if (!take(c, 1, &head) || head[0] < BIN8 || head[0] > BIN32)
+		return false;
+	unsigned width = 1u << (head[0] - BIN8);
+	if (!take(c, width, &head))
+		return false;
+	for (unsigned i = 0; i < width; i++)
+		n = n << 8 | head[i];
+	*len = n;
+	/* A longer head than it needs would be another form of the same. */
+	return (width == 1 || n >> (width == 2 ? 8 : 16)) && take(c, n, out);
+}
+
+/* Of at most 255 bytes. */
+static bool
+take_text(struct cursor *c, const char **out, uint32_t *len)
+{
+	const uint8_t *head, *text;
+
+	if (!take(c, 1, &head))
+		return false;
+	if ((head[0] & 0xe0) == STR_SHORT) {
+		*len = head[0] & 0x1f;
+	} else {
+		if (head[0] != STR8 || !take(c, 1, &head) || head[0] < 32)
+			return false;
+		*len = head[0];
+	}
+	bool whole = *len && take(c, *len, &text);
+	*out = whole ? (const char *)text : NULL;
+	return whole;
+}
+
+static bool
+take_id(struct cursor *c, uint8_t out[static RID_BYTES])
+{
+	const uint8_t *p;
+
+	if (!take(c, 2 + RID_BYTES, &p) || p[0] != BIN8 || p[1] != RID_BYTES)
+		return false;
+	memcpy(out, p + 2, RID_BYTES);
+	return true;
 }
 
 bool
-wire_carried_read(const void *p, size_t n, struct carried *c)
+wire_carried_read(const void *p, size_t n, struct carried *out)
 {
-	struct pack_reader r = {0};
+	struct cursor c = {p, (const uint8_t *)p + n};
+	const uint8_t *head;
 
-	*c = (struct carried){0};
-	pack_reader_start(&r, p, n);
-	bool ok = carried_view(&r, c);
-	pack_reader_free(&r); /* what was read points into p */
-	return ok;
+	*out = (struct carried){0};
+	if (!take(&c, 1, &head) || head[0] != (0x90 | CARRIED_ELEMENTS) ||
+	    !take_bytes(&c, &out->payload, &out->payload_len) ||
+	    !wire_payload_check(out->payload, out->payload_len) ||
+	    !take_text(&c, &out->source, &out->source_len) || out->source_len > SOURCE_LABEL_MAX ||
+	    !take_text(&c, &out->path, &out->path_len) || !take_id(&c, out->rid))
+		return false;
+	out->has_sid = c.at < c.end && *c.at != NIL;
+	if (out->has_sid ? !take_id(&c, out->sid) : !take(&c, 1, &head))
+		return false;
+	return c.at == c.end;
 }
