@@ -104,7 +104,8 @@ no_name(void *ctx, unsigned i)
 static struct expr *
 compiled(struct world *w, bool of_process, const char *text)
 {
-	struct expr_scope scope = {w, of_process ? input_find : field_find, no_name, NULL};
+	struct expr_scope scope = {
+	    .ctx = w, .find = of_process ? input_find : field_find, .next = no_name};
 	struct expr_error e;
 	struct expr *x;
 

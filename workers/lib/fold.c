@@ -68,16 +68,11 @@ value_slot_bytes(enum value_type t)
 		return 2 * sizeof(uint64_t);
 	case VALUE_TEXT:
 	case VALUE_JSON:
+	case VALUE_SEALED:
 		return sizeof(struct text_slot);
 	default:
 		return sizeof(int64_t);
 	}
-}
-
-static bool
-is_text(enum value_type t)
-{
-	return t == VALUE_TEXT || t == VALUE_JSON;
 }
 
 uint32_t
@@ -150,7 +145,7 @@ fold_keep(const struct fold_slot *s, struct process *p, const struct value *v)
 	uint8_t scale = v->type == VALUE_DECIMAL ? v->scale : 0;
 
 	*flags = (uint8_t)((*flags & FLAG_BY_RID) | FLAG_SOME | scale << FLAG_SCALE_SHIFT);
-	if (is_text(s->in))
+	if (is_bytes(s->in))
 		text_keep((struct text_slot *)(void *)at, p, v);
 	else if (s->in == VALUE_DECIMAL)
 		memcpy(at, &v->decimal, 2 * sizeof(uint64_t));
@@ -164,16 +159,21 @@ size_t
 fold_growth(const struct fold_use *u, const struct process *p, const struct value *v)
 {
 	const struct fold_slot *s = u->slot;
+	size_t len = v->len;
 
 	if (s->op == FOLD_SET || s->op == FOLD_LIST)
 		return items_growth(u, p, v);
-	if (s->op > FOLD_MAX || !is_text(s->in) || v->len <= TEXT_INLINE)
+	if (s->op > FOLD_MAX || !is_bytes(s->in))
+		return 0;
+	if (s->in == VALUE_SEALED)
+		len += CARRIED_AROUND_MAX;
+	if (len <= TEXT_INLINE)
 		return 0;
 	const uint8_t *at = (const uint8_t *)fold_at_of(s, p) + value_offset(s);
 	const struct text_slot *t = (const struct text_slot *)(const void *)at;
 	if (!t->cap)
-		return v->len + MALLOC_OVERHEAD;
-	return v->len > t->cap ? v->len - t->cap : 0;
+		return len + MALLOC_OVERHEAD;
+	return len > t->cap ? len - t->cap : 0;
 }
 
 struct value
@@ -182,7 +182,7 @@ fold_kept(const struct fold_slot *s, const struct process *p)
 	const uint8_t *at = (const uint8_t *)fold_at_of(s, p) + value_offset(s);
 	struct value v = {.type = s->in};
 
-	if (is_text(s->in)) {
+	if (is_bytes(s->in)) {
 		const struct text_slot *t = (const struct text_slot *)(const void *)at;
 		v.len = t->len;
 		v.text = t->cap ? t->out : t->in;
@@ -201,9 +201,37 @@ fold_kept(const struct fold_slot *s, const struct process *p)
 
 /* ---- folding ---- */
 
+/*
+ * A sealed value away from its record: opening needs to know whose it was. Borrowed from scratch.
+ */
+static struct value
+value_carried(const struct process_layout *l, const struct value *v, const struct fold_event *ev)
+{
+	const struct record *rec = ev->rec;
+	const struct source *src = &l->m->sources[rec->source];
+	struct buf *b = &l->scratch->text;
+	struct carried c = {.payload = (const uint8_t *)v->text,
+			    .payload_len = v->len,
+			    .source = src->label,
+			    .source_len = (uint32_t)strlen(src->label),
+			    .path = src->fields[ev->field].path,
+			    .path_len = (uint32_t)strlen(src->fields[ev->field].path),
+			    .has_sid = rec->has_sid};
+
+	if (rec->has_bound)
+		memcpy(c.rid, rec->bound, RID_BYTES);
+	else
+		origin_rid(ev, &ev->origin, ev->by_rid, c.rid);
+	memcpy(c.sid, rec->sid, SUBJECT_ID_BYTES);
+	buf_clear(b);
+	wire_carried_write(b, &c);
+	return (struct value){
+	    .type = VALUE_SEALED, .len = (uint32_t)b->len, .text = (const char *)b->data};
+}
+
 static void
-apply_ordered(const struct fold_slot *s, struct process *p, const struct value *v,
-	      const struct fold_event *ev)
+apply_ordered(const struct process_layout *l, const struct fold_slot *s, struct process *p,
+	      const struct value *v, const struct fold_event *ev)
 {
 	struct origin *o = fold_at(s, p);
 	uint8_t *flags = fold_flags(s, p);
@@ -215,7 +243,8 @@ apply_ordered(const struct fold_slot *s, struct process *p, const struct value *
 	}
 	*o = ev->origin;
 	*flags = ev->by_rid ? FLAG_BY_RID : 0;
-	fold_keep(s, p, v);
+	struct value kept = s->in == VALUE_SEALED ? value_carried(l, v, ev) : *v;
+	fold_keep(s, p, &kept);
 }
 
 static void
@@ -253,7 +282,7 @@ fold_apply(const struct process_layout *l, const struct fold_slot *s, struct pro
 	switch ((enum fold_op)s->op) {
 	case FOLD_FIRST:
 	case FOLD_LAST:
-		apply_ordered(s, p, v, ev);
+		apply_ordered(l, s, p, v, ev);
 		return;
 	case FOLD_MIN:
 	case FOLD_MAX:
@@ -382,7 +411,7 @@ fold_free(const struct fold_slot *s, struct process *p)
 		*x = NULL;
 		return;
 	}
-	if (s->op <= FOLD_MAX && is_text(s->in)) {
+	if (s->op <= FOLD_MAX && is_bytes(s->in)) {
 		uint8_t *at = (uint8_t *)fold_at(s, p) + value_offset(s);
 		text_free((struct text_slot *)(void *)at, p);
 	}

@@ -122,9 +122,10 @@ struct process_layout {
 	struct process_scratch *scratch;
 };
 
-/* The event being folded; its rid is computed at most once. */
+/* The event being folded; its rid is asked for only when it is needed. */
 struct fold_event {
 	const struct record *rec;
+	int field; /* whose value is being folded; -1: none's */
 	struct origin origin;
 	bool by_rid;
 	process_rid_of rid_of; /* NULL: the place stands for the rid */
@@ -158,6 +159,13 @@ static inline const void *
 fold_at_of(const struct fold_slot *s, const struct process *p)
 {
 	return (const uint8_t *)p + s->at;
+}
+
+/* Kept as bytes of any length: text, json, and sealed values in their carried form (wire.h). */
+static inline bool
+is_bytes(enum value_type t)
+{
+	return t == VALUE_TEXT || t == VALUE_JSON || t == VALUE_SEALED;
 }
 
 /* Bytes of a fold's slot, a multiple of 8. */

@@ -35,6 +35,8 @@ layout_slots(struct process_layout *l)
 	for (unsigned i = 0; i < m->folds_n; i++) {
 		const struct fold *f = &m->folds[i];
 		struct fold_slot *s = &l->slots[i];
+		check(f->in != VALUE_SEALED || f->op == FOLD_FIRST || f->op == FOLD_LAST ||
+		      f->op == FOLD_COUNT);
 		*s = (struct fold_slot){.fold = f, .at = at};
 		s->op = (uint8_t)f->op;
 		s->in = (uint8_t)f->in;
@@ -219,6 +221,8 @@ process_distinguish(const struct process *p, struct record *rec)
 			high = middle;
 	}
 	rid_after(rec->rid, high, rid);
+	memcpy(rec->bound, rec->rid, RID_BYTES);
+	rec->has_bound = true;
 	memcpy(rec->rid, rid, RID_BYTES);
 }
 
@@ -278,6 +282,7 @@ process_fold(const struct process_layout *l, struct process *p, const struct rec
 	for (unsigned i = 0; i < l->uses_n[rec->source]; i++) {
 		const struct fold_use *u = &l->uses[rec->source][i];
 		struct value v = use_value(u, rec, st);
+		ev.field = u->field;
 		if (v.type != VALUE_NULL)
 			fold_apply(l, u->slot, p, &v, &ev);
 	}

@@ -31,7 +31,8 @@ const char *process_key(const struct process *p, size_t *len);
 
 /*
  * Of two equal events that are two events (rec->distinct) the later one gets the next free rid, so
- * that each is folded; a redelivery still has the rid of the first.
+ * that each is folded; a redelivery still has the rid of the first. Its sealed fields stay bound to
+ * the rid it came with (rec->bound).
  */
 void process_distinguish(const struct process *p, struct record *rec);
 
@@ -45,7 +46,8 @@ enum fold_result { FOLD_APPLIED, FOLD_DUPLICATE, FOLD_TOO_MANY, FOLD_TOO_LARGE }
  * FOLD_DUPLICATE when it was folded before. FOLD_TOO_MANY: events_per_process_max is reached.
  * FOLD_TOO_LARGE: process_bytes() could pass process_bytes_max. All but FOLD_APPLIED: nothing
  * changed. `any` and `all` of an event itself: any is true when an event fulfils
- * `where`, all when every event does.
+ * `where`, all when every event does. A sealed field is kept, by first and last, in its carried
+ * form (wire.h), of which the process knows nothing but its bytes; count counts that it is there.
  */
 typedef void (*process_rid_of)(void *ctx, const struct record *rec, uint8_t out[static RID_BYTES]);
 enum fold_result process_fold(const struct process_layout *l, struct process *p,

@@ -201,6 +201,8 @@ value_read(struct pack_reader *r, struct pack_view view, const struct fold_slot 
 		return pack_fail(r, "a fold's value has another type");
 	if ((v->type == VALUE_TEXT || v->type == VALUE_JSON) && v->len > TEXT_BYTES_MAX)
 		return pack_fail(r, "a fold's text is too long");
+	if (v->type == VALUE_SEALED && !wire_carried_read(v->text, v->len, &(struct carried){0}))
+		return pack_fail(r, "a fold's value is not sealed, or has lost where it is from");
 	if (v->type == VALUE_DECIMAL) {
 		int128 units = value_units(v), limit = 1;
 		for (int i = 0; i < DECIMAL_DIGITS_MAX; i++)
