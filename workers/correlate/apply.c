@@ -14,14 +14,12 @@
 /* ---- decoding ---- */
 
 static bool
-types_fit(const struct source *src, const struct record *rec)
+content_fits(const struct model *m, const struct record *rec)
 {
-	if (rec->fields_n != src->fields_n)
+	if (rec->raw_only || rec->has_bound) /* for correlate to say */
 		return false;
-	for (uint32_t i = 0; i < rec->fields_n; i++)
-		if (rec->fields[i].type != VALUE_NULL && rec->fields[i].type != src->fields[i].type)
-			return false;
-	return true;
+	return rec->kind == RECORD_DEAD ? wire_body_check(m, rec)
+					: wire_fields_check(&m->sources[rec->source], rec);
 }
 
 /*
@@ -39,9 +37,12 @@ record_place(const struct shard *s, const struct record *rec, struct place **pla
 	uint16_t range = s->ranges.of[rec->kg];
 	if (range == RANGE_NONE)
 		return err_set(e, EXIT_BUG, "a record of key group %u is not ours", rec->kg);
-	if (rec->kind != RECORD_DEAD && !types_fit(&s->m->sources[rec->source], rec))
-		return err_set(e, EXIT_BUG, "a record has other fields than source %s",
-			       s->m->sources[rec->source].name.s);
+	if (!content_fits(s->m, rec))
+		return err_set(
+		    e, EXIT_BUG,
+		    "a record has other fields than source %s, or not sealed as they are "
+		    "declared",
+		    s->m->sources[rec->source].name.s);
 	if ((*place)->is.kind == PARTITION_TRANSIENT && !rec->has_rid)
 		return err_set(e, EXIT_BUG, "a record of a queue has no identity");
 	*drop = rec->offset < (*place)->next[range];
@@ -152,6 +153,16 @@ rid_fill(struct shard *s, struct item *it)
 }
 
 static void
+dead_put(struct shard *s, struct dead *d)
+{
+	size_t at;
+
+	d->stage_len = (uint32_t)strlen(d->stage);
+	wire_dead_write(pile_begin(&s->batch.dead, &at), d);
+	pile_end(&s->batch.dead, at);
+}
+
+static void
 dead_write(struct shard *s, struct item *it, enum role stage, const char *reason, size_t reason_len)
 {
 	struct record *rec = &it->rec;
@@ -161,16 +172,35 @@ dead_write(struct shard *s, struct item *it, enum role stage, const char *reason
 			 .stage = role_name(stage),
 			 .reason = reason,
 			 .reason_len = (uint32_t)reason_len,
-			 .has_digest = rec->kind == RECORD_DEAD};
-	size_t at;
+			 .has_digest = rec->kind == RECORD_DEAD,
+			 .body = rec->body,
+			 .body_len = rec->body_len,
+			 .has_sid = rec->has_sid};
 
 	rid_fill(s, it);
-	d.stage_len = (uint32_t)strlen(d.stage);
 	memcpy(d.rid, rec->rid, RID_BYTES);
 	memcpy(d.digest, rec->digest, DIGEST_BYTES);
-	wire_dead_write(pile_begin(&s->batch.dead, &at), &d);
-	pile_end(&s->batch.dead, at);
+	memcpy(d.sid, rec->sid, SUBJECT_ID_BYTES);
+	dead_put(s, &d);
 	s->batch.sources[rec->source].dead++;
+}
+
+/* A dead letter that was sent again is in: it goes with this batch. */
+static void
+replayed_write(struct shard *s, const struct item *it)
+{
+	const struct record *rec = &it->rec;
+	struct dead d = {.source = rec->source,
+			 .partition = rec->partition,
+			 .offset = rec->offset,
+			 .stage = role_name(ROLE_CORRELATE),
+			 .reason = "",
+			 .replayed = true};
+
+	if (!it->place->dead_letters)
+		return;
+	memcpy(d.rid, record_bound(rec), RID_BYTES);
+	dead_put(s, &d);
 }
 
 static void
@@ -183,10 +213,14 @@ evt_write(struct shard *s, struct item *it)
 	pile_end(&s->batch.evt, at);
 }
 
+/* Not folded; what it said is kept where raw events are. */
 static void
 refuse(struct shard *s, struct item *it, const char *reason)
 {
 	dead_write(s, it, ROLE_CORRELATE, reason, strlen(reason));
+	it->rec.raw_only = true;
+	if (s->raw[it->rec.source])
+		evt_write(s, it);
 }
 
 /* The process of an event: the one in memory, or a new one. ENTRY_NONE: it was forgotten. */
@@ -235,9 +269,11 @@ fold_event(struct shard *s, struct item *it)
 		s->batch.sources[it->rec.source].events++;
 		if (s->evt[it->rec.source])
 			evt_write(s, it);
+		replayed_write(s, it);
 		return;
 	case FOLD_DUPLICATE:
 		s->batch.sources[it->rec.source].dropped++;
+		replayed_write(s, it);
 		return;
 	case FOLD_TOO_MANY:
 		refuse(s, it, "process_too_large: its process has events_per_process_max events");
@@ -265,6 +301,7 @@ item_apply(struct shard *s, struct item *it)
 	case RECORD_REFERENCE:
 		s->batch.sources[rec->source].events++;
 		evt_write(s, it);
+		replayed_write(s, it);
 		break;
 	case RECORD_DEAD:
 		dead_write(s, it, ROLE_INGEST, rec->reason, rec->reason_len);

@@ -7,6 +7,9 @@
 
 #include "wire.h"
 
+/* Label of the partition by which dead letters are sent again. */
+#define PARTITION_DEAD_LETTERS "$dead"
+
 enum {
 	PARTITION_ID_MAX = 1 << 24, /* ids are dense, given from 1 */
 	RANGE_NONE = UINT16_MAX,
@@ -15,6 +18,7 @@ enum {
 struct place {
 	struct partition is; /* label owned */
 	uint32_t number;     /* from 0, in order of coming: the clock's number too */
+	bool dead_letters;   /* its events are dead letters, sent again */
 	bool heard;	     /* a cover of this generation has come, up to frontier */
 	int64_t frontier;
 	int64_t highest; /* largest offset of a record applied; -1: none */

@@ -16,6 +16,8 @@ evt_set(struct shard *s)
 		const struct table *t = &s->m->tables[i];
 		if (t->kind != TABLE_CALENDAR && t->grain >= 0)
 			s->evt[t->grain] = true;
+		if (t->kind == TABLE_RAW)
+			s->raw[t->grain] = true;
 	}
 }
 

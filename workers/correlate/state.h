@@ -111,6 +111,7 @@ struct shard {
 	uint32_t shard;
 	int64_t epoch;
 	bool evt[SOURCES_MAX]; /* some table takes this source's events */
+	bool raw[SOURCES_MAX]; /* a raw table does, also those that are not folded */
 	int64_t
 	    clock_us; /* what processes are judged by; CLOCK_END in the last turn of run --close */
 	int64_t forget_us; /* what they are forgotten by: never the end of time */
