@@ -29,6 +29,7 @@ struct map {
 	struct expr_run_state st;
 	uint64_t skipped;
 	struct buf member_row;
+	struct buf carried; /* sealed values of the row in hand */
 	struct value inputs[EXPR_INPUTS_MAX];
 	struct value values[COLUMNS_MAX * 2];
 };
@@ -73,6 +74,7 @@ map_free(struct map *x)
 	pack_reader_free(&x->reader);
 	expr_run_free(&x->st);
 	buf_free(&x->member_row);
+	buf_free(&x->carried);
 	free(x->plans);
 	free(x);
 }
@@ -226,11 +228,59 @@ reference_value(struct map *x, const struct reference *r, const struct subject *
 	return value_integer(id.key);
 }
 
+/* A sealed field with what opening it needs to know. Appended: there is room. */
+static struct value
+field_carried(struct map *x, const struct field *f, const struct record *r, const struct value *v)
+{
+	const char *label = x->m->sources[r->source].label;
+	struct carried c = {.payload = (const uint8_t *)v->text,
+			    .payload_len = v->len,
+			    .source = label,
+			    .source_len = (uint32_t)strlen(label),
+			    .path = f->path,
+			    .path_len = (uint32_t)strlen(f->path),
+			    .has_sid = r->has_sid};
+	size_t at = x->carried.len;
+
+	memcpy(c.rid, record_bound(r), RID_BYTES);
+	memcpy(c.sid, r->sid, SUBJECT_ID_BYTES);
+	wire_carried_write(&x->carried, &c);
+	return (struct value){.type = VALUE_SEALED,
+			      .len = (uint32_t)(x->carried.len - at),
+			      .text = (const char *)x->carried.data + at};
+}
+
+/* So that values may point into it while it fills. */
+static void
+carried_reserve(struct map *x, const struct record *r)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < r->fields_n; i++)
+		if (r->fields[i].type == VALUE_SEALED)
+			n += r->fields[i].len + CARRIED_AROUND_MAX;
+	buf_clear(&x->carried);
+	buf_reserve(&x->carried, n);
+}
+
+/* Columns that no expression makes: fields of raw events, sealed folds. */
+static struct value
+column_slot(struct map *x, const struct column *c, const struct subject *s)
+{
+	const struct value *v = &s->inputs[c->slot];
+
+	if (v->type != VALUE_SEALED || !s->event)
+		return *v;
+	return field_carried(x, &x->m->sources[s->event->source].fields[c->slot], s->event, v);
+}
+
 static struct value
 column_declared(struct map *x, const struct column *c, const struct subject *s)
 {
 	struct value v = value_null();
 
+	if (!c->expr)
+		return column_slot(x, c, s);
 	if (!s->inferred)
 		expr_run(c->expr, s->inputs, &x->st, &v);
 	return v;
@@ -301,6 +351,7 @@ row_make(struct map *x, unsigned table, const struct subject *s, struct row *row
 
 	row->values_n = p->values_n;
 	row->missing = s->missing;
+	row->has_sid = false;
 	memset(row->rid, 0, RID_BYTES);
 	if (s->event)
 		memcpy(row->rid, s->event->rid, RID_BYTES);
@@ -322,6 +373,24 @@ fact_row(struct map *x, unsigned table, const struct subject *s)
 	outbox_written(x->outbox, table);
 }
 
+/* Of a decoded event, or of a process' sealed folds: nothing is computed. */
+static void
+development_row(struct map *x, unsigned table, const struct subject *s)
+{
+	struct row row = {.values = x->values};
+
+	if (s->event)
+		carried_reserve(x, s->event);
+	row_make(x, table, s, &row);
+	if (s->event && s->event->has_sid) {
+		row.has_sid = true;
+		memcpy(row.sid, s->event->sid, SUBJECT_ID_BYTES);
+	}
+	x->st.nulled += wire_values_fit(row.values, row.values_n);
+	wire_row_write(outbox_row(x->outbox, table), &row);
+	outbox_written(x->outbox, table);
+}
+
 /* ---- frames ---- */
 
 /* Compiled code relies on the types that it was compiled for. */
@@ -332,12 +401,19 @@ type_check(const struct value *v, enum value_type want)
 }
 
 static bool
+sealed_check(const struct value *v)
+{
+	return v->type != VALUE_SEALED || wire_carried_read(v->text, v->len, &(struct carried){0});
+}
+
+static bool
 proc_check(const struct map *x, const struct proc *p)
 {
 	if (p->inputs_n != x->m->inputs_n)
 		return false;
 	for (uint32_t i = 0; i < p->inputs_n; i++)
-		if (!type_check(&p->inputs[i], x->m->inputs[i].type))
+		if (!type_check(&p->inputs[i], x->m->inputs[i].type) ||
+		    !sealed_check(&p->inputs[i]))
 			return false;
 	return true;
 }
@@ -360,10 +436,13 @@ map_proc(struct map *x, const uint8_t *body, size_t n, uint32_t count, struct er
 			return frame_bad(x, "PROC", e);
 		struct subject s = {
 		    .inputs = x->inputs, .missing = p.missing, .key = x->inputs[PROCESS_KEY]};
-		for (unsigned t = 0; t < x->m->tables_n; t++)
-			if (x->m->tables[t].kind == TABLE_FACT &&
-			    x->m->tables[t].grain == GRAIN_PROCESS)
+		for (unsigned t = 0; t < x->m->tables_n; t++) {
+			const struct table *table = &x->m->tables[t];
+			if (table->kind == TABLE_FACT && table->grain == GRAIN_PROCESS)
 				fact_row(x, t, &s);
+			else if (table->kind == TABLE_SEALED_PROCESS)
+				development_row(x, t, &s);
+		}
 	}
 	return pack_reader_end(&x->reader) || frame_bad(x, "PROC", e);
 }
@@ -374,12 +453,27 @@ event_check(const struct map *x, const struct record *r, struct value *key)
 	if (r->kind == RECORD_DEAD || r->source >= x->m->sources_n || !r->has_rid)
 		return false;
 	const struct source *s = &x->m->sources[r->source];
-	if (r->fields_n != s->fields_n)
-		return false;
-	for (uint32_t i = 0; i < r->fields_n; i++)
-		if (!type_check(&r->fields[i], s->fields[i].type))
-			return false;
-	return s->reference || event_key(x, r, key);
+	return wire_fields_check(s, r) && (s->reference || event_key(x, r, key));
+}
+
+static void
+event_rows(struct map *x, const struct subject *s)
+{
+	const struct record *r = s->event;
+
+	for (unsigned t = 0; t < x->m->tables_n; t++) {
+		const struct table *table = &x->m->tables[t];
+		if (table->grain != (int)r->source)
+			continue;
+		if (table->kind == TABLE_RAW)
+			development_row(x, t, s);
+		else if (r->raw_only)
+			continue;
+		else if (table->kind == TABLE_FACT)
+			fact_row(x, t, s);
+		else if (table->kind == TABLE_DIMENSION)
+			member_describe(x, t, r);
+	}
 }
 
 bool
@@ -392,15 +486,7 @@ map_evt(struct map *x, const uint8_t *body, size_t n, uint32_t count, struct err
 		struct subject s = {.inputs = x->inputs, .event = &r};
 		if (!wire_record_read(&x->reader, &r) || !event_check(x, &r, &s.key))
 			return frame_bad(x, "EVT", e);
-		for (unsigned t = 0; t < x->m->tables_n; t++) {
-			const struct table *table = &x->m->tables[t];
-			if (table->grain != (int)r.source)
-				continue;
-			if (table->kind == TABLE_FACT)
-				fact_row(x, t, &s);
-			else if (table->kind == TABLE_DIMENSION)
-				member_describe(x, t, &r);
-		}
+		event_rows(x, &s);
 	}
 	return pack_reader_end(&x->reader) || frame_bad(x, "EVT", e);
 }
