@@ -93,12 +93,22 @@ state_take(struct batches *b, struct batch *x, uint32_t count)
 	}
 }
 
+static void
+bytes_or_null(struct buf *b, const void *p, size_t n)
+{
+	if (p)
+		copy_bytes(b, p, n);
+	else
+		copy_null(b);
+}
+
 void
 batch_dead(const struct batch_setup *setup, const struct dead_row *d, struct rows *out)
 {
+	static const char class[] = "dead_letter";
 	struct buf *b = &out->bytes;
 
-	copy_fields(b, 9);
+	copy_fields(b, DEAD_FIELDS);
 	copy_int4(b, setup->pipeline);
 	copy_int2(b, setup->build);
 	copy_bytes(b, d->rid, RID_BYTES);
@@ -115,10 +125,20 @@ batch_dead(const struct batch_setup *setup, const struct dead_row *d, struct row
 	}
 	copy_bytes(b, d->stage, d->stage_len);
 	copy_bytes(b, d->reason, d->reason_len);
-	if (d->digest)
-		copy_bytes(b, d->digest, DIGEST_BYTES);
-	else
-		copy_null(b);
+	bytes_or_null(b, d->digest, DIGEST_BYTES);
+	bytes_or_null(b, d->body ? class : NULL, sizeof(class) - 1);
+	bytes_or_null(b, d->body, d->body_len);
+	bytes_or_null(b, d->sid, SUBJECT_ID_BYTES);
+	out->n++;
+}
+
+static void
+replayed_take(const struct batch_setup *setup, const struct dead *d, struct rows *out)
+{
+	copy_fields(&out->bytes, REPLAYED_FIELDS);
+	copy_int4(&out->bytes, setup->pipeline);
+	copy_int2(&out->bytes, setup->build);
+	copy_bytes(&out->bytes, d->rid, RID_BYTES);
 	out->n++;
 }
 
@@ -130,6 +150,10 @@ dead_take(struct batches *b, struct batch *x, uint32_t count, struct err *e)
 	for (uint32_t i = 0; i < count && wire_dead_read(&b->reader, &d); i++) {
 		if (d.source >= b->setup.m->sources_n)
 			return err_set(e, EXIT_BUG, "a dead letter of source %u", d.source);
+		if (d.replayed) {
+			replayed_take(&b->setup, &d, &x->replayed);
+			continue;
+		}
 		struct dead_row row = {.source = d.source,
 				       .has_position = true,
 				       .partition = d.partition,
@@ -138,7 +162,10 @@ dead_take(struct batches *b, struct batch *x, uint32_t count, struct err *e)
 				       .stage_len = d.stage_len,
 				       .reason = d.reason,
 				       .reason_len = d.reason_len,
-				       .digest = d.has_digest ? d.digest : NULL};
+				       .digest = d.has_digest ? d.digest : NULL,
+				       .body = d.body_len ? d.body : NULL,
+				       .body_len = d.body_len,
+				       .sid = d.has_sid ? d.sid : NULL};
 		memcpy(row.rid, d.rid, RID_BYTES);
 		batch_dead(&b->setup, &row, &x->dead);
 		x->source_dead[d.source]++;
@@ -165,12 +192,12 @@ counts_match(const struct batches *b, const struct batch *x, struct err *e)
 				       "batch %lld: %u rows of %s came, %llu were sent",
 				       (long long)x->n, x->rows[t].n, m->tables[t].name.s,
 				       (unsigned long long)(t < end->tables_n ? end->rows[t] : 0));
-	if (x->state.n != end->state || x->dead.n != end->dead)
+	if (x->state.n != end->state || x->dead.n + x->replayed.n != end->dead)
 		return err_set(
 		    e, EXIT_BUG,
 		    "batch %lld: %u states and %u dead letters came, %llu and %llu were sent",
-		    (long long)x->n, x->state.n, x->dead.n, (unsigned long long)end->state,
-		    (unsigned long long)end->dead);
+		    (long long)x->n, x->state.n, x->dead.n + x->replayed.n,
+		    (unsigned long long)end->state, (unsigned long long)end->dead);
 	return true;
 }
 
@@ -315,6 +342,7 @@ batch_clear(struct batch *x, uint64_t bytes_max)
 	}
 	rows_clear(&x->state, bytes_max);
 	rows_clear(&x->dead, bytes_max);
+	rows_clear(&x->replayed, bytes_max);
 	memset(x->source_dead, 0, sizeof(x->source_dead));
 	end_free(&x->end);
 	memset(&x->end, 0, sizeof(x->end));
@@ -342,6 +370,7 @@ batches_free(struct batches *b)
 		}
 		buf_free(&x->state.bytes);
 		buf_free(&x->dead.bytes);
+		buf_free(&x->replayed.bytes);
 		end_free(&x->end);
 	}
 	pack_reader_free(&b->reader);

@@ -35,6 +35,7 @@ struct rows {
 struct batch {
 	int64_t n;
 	struct rows rows[TABLES_MAX], state, dead;
+	struct rows replayed;		/* dead letters that are in with this batch: they go */
 	struct keyset refs[TABLES_MAX]; /* by the table that is referred to */
 	uint64_t source_dead[SOURCES_MAX];
 	struct end end;
@@ -81,6 +82,9 @@ struct dead_row {
 	const char *stage, *reason; /* not NUL-terminated */
 	size_t stage_len, reason_len;
 	const uint8_t *digest; /* NULL: none */
+	const uint8_t *body;   /* sealed to class dead_letter; NULL: not kept */
+	size_t body_len;
+	const uint8_t *sid; /* NULL: of nobody */
 };
 
 void batch_dead(const struct batch_setup *setup, const struct dead_row *d, struct rows *out);

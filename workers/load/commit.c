@@ -153,6 +153,7 @@ static bool
 tail_run(struct commit *c)
 {
 	if (!merge_sink(c, SINK_STATE + c->slot, &c->b->state) ||
+	    !merge_sink(c, SINK_REPLAYED, &c->b->replayed) ||
 	    !merge_sink(c, SINK_DEAD, &c->b->dead) || !merge_sink(c, SINK_DEAD, &c->dead))
 		return false;
 	/* A row that was refused before is the same letter: only new ones count. */

@@ -265,6 +265,8 @@ column_oid(const struct row_column *c)
 	case ROW_RID:
 	case ROW_VERSION_RID:
 		return OID_UUID;
+	case ROW_SID:
+		return OID_BYTEA;
 	case ROW_MISSING:
 		return OID_TEXT_ARRAY;
 	case ROW_BATCH:
@@ -320,6 +322,8 @@ value_write(const struct row_column *c, const struct row *row, struct buf *b)
 
 	if (v->type != VALUE_NULL && v->type != c->type)
 		return false;
+	if (v->type == VALUE_SEALED && !wire_carried_read(v->text, v->len, &(struct carried){0}))
+		return false;
 	copy_value(b, v);
 	return true;
 }
@@ -332,6 +336,12 @@ column_write(const struct copy_layout *l, const struct row_column *c, const stru
 	case ROW_RID:
 	case ROW_VERSION_RID:
 		rid_write(row->rid, b);
+		return true;
+	case ROW_SID:
+		if (row->has_sid)
+			copy_bytes(b, row->sid, SUBJECT_ID_BYTES);
+		else
+			copy_null(b);
 		return true;
 	case ROW_MISSING:
 		missing_write(l, row->missing, b);

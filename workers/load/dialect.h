@@ -14,8 +14,11 @@ enum {
 	/* Sinks: the model's tables by their index, then these. */
 	SINK_STATE = TABLES_MAX, /* + slot */
 	SINK_DEAD = SINK_STATE + STATE_SLOTS,
+	SINK_REPLAYED, /* dead letters that go */
 	SINK_MAX,
 	STEPS_MAX = 3,
+	DEAD_FIELDS = 12,
+	REPLAYED_FIELDS = 3,
 	/* Each step in both forms, what is absent in each table, the fence, the positions. */
 	STATEMENTS_MAX = SINK_MAX * STEPS_MAX * 2 + TABLES_MAX + 2,
 };

@@ -329,12 +329,17 @@ sink_dimension(const struct sql *s, struct sink *k)
 
 static const uint32_t state_oids[] = {OID_INT8, OID_INT8, OID_TIMESTAMPTZ, OID_INT4, OID_INT4,
 				      OID_INT2, OID_BOOL, OID_UUID,	   OID_BYTEA};
-static const uint32_t dead_oids[] = {OID_INT4, OID_INT2, OID_UUID, OID_INT4, OID_INT4,
-				     OID_INT8, OID_TEXT, OID_TEXT, OID_BYTEA};
+static const uint32_t dead_oids[DEAD_FIELDS] = {OID_INT4,  OID_INT2, OID_UUID,	OID_INT4,
+						OID_INT4,  OID_INT8, OID_TEXT,	OID_TEXT,
+						OID_BYTEA, OID_TEXT, OID_BYTEA, OID_BYTEA};
+static const uint32_t replayed_oids[REPLAYED_FIELDS] = {OID_INT4, OID_INT2, OID_UUID};
 
 #define STATE_COLUMNS "epoch, batch, check_at, pipeline, kg, build, tombstone, key, body"
-#define DEAD_COLUMNS  "pipeline, build, rid, source, partition, position, stage, reason, digest"
 #define NINE	      "$1, $2, $3, $4, $5, $6, $7, $8, $9"
+#define DEAD_COLUMNS                                                                               \
+	"pipeline, build, rid, source, partition, position, stage, reason, digest, class, body, "  \
+	"sid"
+#define TWELVE NINE ", $10, $11, $12"
 
 static char *
 format(const char *fmt, unsigned n)
@@ -377,7 +382,7 @@ sink_dead(struct sink *k)
 	k->stage = mem_string(
 	    "CREATE TEMPORARY TABLE pg_temp.weir_stage_dead (pipeline integer, build smallint, "
 	    "rid uuid, source integer, partition integer, position bigint, stage text, "
-	    "reason text, digest bytea) ON COMMIT DELETE ROWS");
+	    "reason text, digest bytea, class text, body bytea, sid bytea) ON COMMIT DELETE ROWS");
 	k->copy = mem_string("COPY pg_temp.weir_stage_dead (" DEAD_COLUMNS
 			     ") FROM STDIN (FORMAT BINARY)");
 	k->steps_n = 1;
@@ -387,7 +392,26 @@ sink_dead(struct sink *k)
 				     ") SELECT " DEAD_COLUMNS
 				     " FROM pg_temp.weir_stage_dead ON CONFLICT DO NOTHING"),
 			  mem_string("INSERT INTO admin_schema.dead_letter (" DEAD_COLUMNS
-				     ") VALUES (" NINE ") ON CONFLICT DO NOTHING")};
+				     ") VALUES (" TWELVE ") ON CONFLICT DO NOTHING")};
+}
+
+static void
+sink_replayed(struct sink *k)
+{
+	k->name = mem_string("dead letters sent again");
+	k->fields_n = REPLAYED_FIELDS;
+	memcpy(k->oids, replayed_oids, sizeof(replayed_oids));
+	k->stage = mem_string("CREATE TEMPORARY TABLE pg_temp.weir_stage_replayed (pipeline "
+			      "integer, build smallint, rid uuid) ON COMMIT DELETE ROWS");
+	k->copy = mem_string("COPY pg_temp.weir_stage_replayed (pipeline, build, rid) FROM STDIN "
+			     "(FORMAT BINARY)");
+	k->steps_n = 1;
+	k->steps[0] = (struct step){
+	    STEP_WRITE,
+	    mem_string("DELETE FROM admin_schema.dead_letter d USING pg_temp.weir_stage_replayed s"
+		       " WHERE d.pipeline = s.pipeline AND d.build = s.build AND d.rid = s.rid"),
+	    mem_string("DELETE FROM admin_schema.dead_letter"
+		       " WHERE pipeline = $1 AND build = $2 AND rid = $3")};
 }
 
 /* ---- the interface ---- */
@@ -410,7 +434,7 @@ sink_table(const struct model *m, unsigned table, const struct copy_layout *l, s
 	memcpy(k->oids, l->oids, sizeof(k->oids));
 	if (t->kind == TABLE_DIMENSION)
 		sink_dimension(s, k);
-	else if (t->grain == GRAIN_PROCESS)
+	else if (t->grain == GRAIN_PROCESS) /* sealed folds too */
 		sink_process(s, k);
 	else
 		sink_event(s, k);
@@ -427,6 +451,7 @@ sinks(const struct model *m, const struct copy_layout *layouts, struct sink *out
 	for (unsigned slot = 0; slot < STATE_SLOTS; slot++)
 		sink_state(slot, &out[SINK_STATE + slot]);
 	sink_dead(&out[SINK_DEAD]);
+	sink_replayed(&out[SINK_REPLAYED]);
 }
 
 static void

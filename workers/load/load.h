@@ -51,6 +51,9 @@ struct known { /* a partition; index = its id */
 struct owner {
 	int32_t pipeline;
 	uint8_t hash_key[HASH_KEY_BYTES];
+	bool has_policy; /* pinned at apply */
+	uint8_t policy_root[POLICY_ROOT_BYTES];
+	int64_t policy_serial;
 	uint32_t kg_lo, kg_hi; /* of this lane */
 	int64_t epoch, batch;  /* batch: the last one committed */
 	struct owner_range *ranges;

@@ -11,13 +11,24 @@ enum { EACH_ROWS_MAX = 40 }; /* COPY and a merge cost about as much as so many s
 
 /* ---- results ---- */
 
+/* A row a process, in which the greater revision stays: facts, and sealed folds. */
 static bool
-is_process_fact(const struct commit *c, unsigned sink)
+is_of_process(const struct commit *c, unsigned sink)
 {
 	const struct model *m = c->l->w->model;
 
-	return sink < m->tables_n && m->tables[sink].kind == TABLE_FACT &&
-	       m->tables[sink].grain == GRAIN_PROCESS;
+	if (sink >= m->tables_n)
+		return false;
+	const struct table *t = &m->tables[sink];
+	return t->kind == TABLE_SEALED_PROCESS ||
+	       (t->kind == TABLE_FACT && t->grain == GRAIN_PROCESS);
+}
+
+/* A row an event, only added. */
+static bool
+is_of_event(const struct table *t)
+{
+	return t->kind == TABLE_RAW || (t->kind == TABLE_FACT && t->grain != GRAIN_PROCESS);
 }
 
 static void
@@ -54,7 +65,7 @@ step_result(struct commit *c, unsigned sink, const struct step *step, uint32_t r
 	switch (step->kind) {
 	case STEP_WRITE:
 		written_note(c, sink, pg_affected(r));
-		if (is_process_fact(c, sink))
+		if (is_of_process(c, sink))
 			c->stale += rows - pg_affected(r);
 		return;
 	case STEP_UPGRADE:
@@ -235,10 +246,10 @@ merge_order(struct commit *c, bool (*fn)(struct commit *c, unsigned table),
 	if (!between(c))
 		return false;
 	for (unsigned t = 0; t < m->tables_n; t++)
-		if (is_process_fact(c, t) && !fn(c, t))
+		if (is_of_process(c, t) && !fn(c, t))
 			return false;
 	for (unsigned t = 0; t < m->tables_n; t++)
-		if (m->tables[t].kind == TABLE_FACT && !is_process_fact(c, t) && !fn(c, t))
+		if (is_of_event(&m->tables[t]) && !fn(c, t))
 			return false;
 	return true;
 }

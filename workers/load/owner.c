@@ -194,6 +194,9 @@ owner_own_write(const struct owner *o, unsigned lane, struct buf *body)
 			  .state_empty = o->state_empty};
 
 	memcpy(own.hash_key, o->hash_key, HASH_KEY_BYTES);
+	own.has_policy = o->has_policy;
+	own.policy_serial = o->has_policy ? (uint64_t)o->policy_serial : 0;
+	memcpy(own.policy_root, o->policy_root, POLICY_ROOT_BYTES);
 	own.partitions = mem_zero(OWN_PARTITIONS_MAX + 1, sizeof(*own.partitions));
 	for (uint32_t id = 0, end = own_end(o); id < end; id++)
 		if (partition_told(o, id, false, &own.partitions[own.partitions_n]))

@@ -23,8 +23,8 @@ load_new(struct worker *w, char *dsn)
 		struct buf sql = {0};
 		if (m->tables[t].kind != TABLE_CALENDAR)
 			copy_layout(m, t, &l->layouts[t]);
-		if (m->tables[t].kind == TABLE_FACT)
-			continue;
+		if (m->tables[t].kind != TABLE_DIMENSION && m->tables[t].kind != TABLE_CALENDAR)
+			continue; /* nothing refers to it */
 		l->dialect->absent(m, t, &sql);
 		buf_byte(&sql, 0);
 		l->absent[t] = (char *)buf_take(&sql, &n);

@@ -69,14 +69,31 @@ load_connect(struct load *l, struct err *e)
 
 /* ---- the pipeline's row ---- */
 
-static const char pipeline_sql[] =
-    "SELECT id, g, hash_key, live_build FROM admin_schema.pipeline WHERE name = $1";
+static const char pipeline_sql[] = "SELECT id, g, hash_key, live_build, policy_root, policy_serial "
+				   "FROM admin_schema.pipeline WHERE name = $1";
 
 static bool
 pipeline_missing(const struct load *l, struct err *e)
 {
 	return err_set(e, EXIT_CONFIG, "pipeline %s is not in this warehouse; run `weir apply %s`",
 		       l->w->model->pipeline.s, l->w->model->path ? l->w->model->path : "FILE");
+}
+
+/* False: no policy that ingest could hold a file against. */
+static bool
+policy_take(struct owner *o, const struct pg_result *r)
+{
+	size_t n;
+
+	o->has_policy = !pg_is_null(r, 0, 4);
+	if (!o->has_policy)
+		return true;
+	const uint8_t *root = pg_bytes(r, 0, 4, &n);
+	if (n != POLICY_ROOT_BYTES)
+		return false;
+	memcpy(o->policy_root, root, n);
+	o->policy_serial = pg_is_null(r, 0, 5) ? 0 : pg_int(r, 0, 5);
+	return o->policy_serial >= 0;
 }
 
 static bool
@@ -95,6 +112,11 @@ pipeline_take(struct load *l, const struct pg_result *r, struct err *e)
 	const uint8_t *key = pg_bytes(r, 0, 2, &n);
 	check(n == HASH_KEY_BYTES);
 	memcpy(l->owner.hash_key, key, n);
+	if (!policy_take(&l->owner, r))
+		return err_set(e, EXIT_CONFIG,
+			       "the policy of pipeline %s in the warehouse is none; run `weir "
+			       "apply`",
+			       l->w->model->pipeline.s);
 	l->owner.pipeline = (int32_t)pg_int(r, 0, 0);
 	return true;
 }
