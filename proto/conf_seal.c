@@ -350,8 +350,10 @@ table_new(struct conf_build *b, const char *name, enum table_kind kind, int grai
 	return t;
 }
 
+/* comment: of the column in the database, or NULL. */
 static void
-column_add(struct table *t, const char *name, enum value_type type, unsigned slot)
+column_add(struct table *t, const char *name, enum value_type type, unsigned slot,
+	   const char *comment)
 {
 	struct column *c = &t->columns[t->columns_n++];
 
@@ -359,6 +361,20 @@ column_add(struct table *t, const char *name, enum value_type type, unsigned slo
 	c->type = type;
 	c->slot = (int)slot;
 	c->source = mem_string(name);
+	c->comment = comment ? mem_string(comment) : NULL;
+}
+
+static const char *
+field_comment(struct conf_build *b, const struct source *s, const struct field *f)
+{
+	const struct model *m = b->m;
+
+	if (f->class >= 0)
+		return conf_printf(b->t, "Sealed to class %s", m->classes[f->class].s);
+	if (f->token_of < 0 || s->fields[f->token_of].domain < 0)
+		return NULL;
+	return conf_printf(b->t, "Token of %s in domain %s", s->fields[f->token_of].name.s,
+			   m->domains[s->fields[f->token_of].domain].name.s);
 }
 
 /* Names of columns that Weir makes in the raw tables. */
@@ -400,7 +416,7 @@ raw_make(struct conf_build *b, unsigned source)
 		struct field *f = &s->fields[i];
 		struct conf_node *n = field_node(b, s, f->name.s);
 		f->used = true;
-		column_add(t, f->name.s, conf_field_type(f), i);
+		column_add(t, f->name.s, conf_field_type(f), i, field_comment(b, s, f));
 		if (n && raw_made(f->name.s))
 			conf_error_key(
 			    b->t, n,
@@ -424,7 +440,8 @@ process_make(struct conf_build *b)
 		const char *name = m->folds[i].name.s;
 		if (!fold_sealed(&m->folds[i]))
 			continue;
-		column_add(t, name, VALUE_SEALED, PROCESS_FIXED + i);
+		column_add(t, name, VALUE_SEALED, PROCESS_FIXED + i,
+			   conf_printf(b->t, "Sealed: %s", m->folds[i].definition));
 		if (strcmp(name, "revision") == 0 || strcmp(name, "loaded_at") == 0 ||
 		    strcmp(name, "batch") == 0)
 			conf_error_key(

@@ -53,6 +53,7 @@ static const struct {
     [ROW_INFERRED] = {NULL, "NOT NULL DEFAULT false", "Known from a reference only"},
     [ROW_VERSION_AT] = {NULL, "", "Time of the event that described it last"},
     [ROW_VERSION_RID] = {"uuid", "", "Identity of that event"},
+    [ROW_SID] = {"bytea", "", "The person: a keyed pseudonym; null where the event has none"},
     [ROW_LOADED_AT] = {NULL, "NOT NULL DEFAULT now()", "When the row was written"},
     [ROW_BATCH] = {NULL, "NOT NULL DEFAULT 0", "The batch that wrote the row; 0: weir apply"},
 };
@@ -117,10 +118,17 @@ ddl_columns(const struct model *m, unsigned table, struct ddl_column *columns)
 
 /* ---- tables ---- */
 
+enum ddl_schema
+ddl_table_schema(const struct table *t)
+{
+	return t->kind == TABLE_RAW || t->kind == TABLE_SEALED_PROCESS ? SCHEMA_DEVELOPMENT
+								       : SCHEMA_ANALYTICAL;
+}
+
 void
 ddl_table_name(const struct model *m, unsigned table, struct buf *out)
 {
-	pg_quote_name(out, ddl_schemas[SCHEMA_ANALYTICAL].name);
+	pg_quote_name(out, ddl_schemas[ddl_table_schema(&m->tables[table])].name);
 	buf_byte(out, '.');
 	pg_quote_name(out, m->tables[table].name.s);
 }
@@ -160,9 +168,52 @@ ddl_create_table(const struct model *m, unsigned table, struct buf *out)
 	}
 	key_write(columns, n, out);
 	buf_text(out, "\n)");
+	const struct table *t = &m->tables[table];
+	bool process = t->kind == TABLE_FACT || t->kind == TABLE_SEALED_PROCESS;
+	if (t->kind == TABLE_RAW)
+		buf_text(out, " PARTITION BY RANGE (\"loaded_at\")");
 	/* A process' row is written again as its events arrive: room for it on its own page. */
-	if (m->tables[table].kind == TABLE_FACT && m->tables[table].grain == GRAIN_PROCESS)
+	else if (process && t->grain == GRAIN_PROCESS)
 		buf_text(out, " WITH (fillfactor = 80)");
+}
+
+/* A long name is cut, and told apart from others that begin in the same way. */
+static void
+default_partition_name(const struct table *t, struct buf *out)
+{
+	enum { WHOLE_MAX = 54, KEPT = 45 };
+	char name[NAME_BYTES_MAX + 1];
+	uint32_t h = 2166136261u;
+
+	for (const char *c = t->name.s; *c; c++)
+		h = (h ^ (uint8_t)*c) * 16777619u;
+	if (strlen(t->name.s) <= WHOLE_MAX)
+		snprintf(name, sizeof name, "%.*s_default", WHOLE_MAX, t->name.s);
+	else
+		snprintf(name, sizeof name, "%.*s_%08x_default", KEPT, t->name.s, h);
+	pg_quote_name(out, ddl_schemas[SCHEMA_DEVELOPMENT].name);
+	buf_byte(out, '.');
+	pg_quote_name(out, name);
+}
+
+void
+ddl_after_create(const struct model *m, unsigned table, struct buf *out)
+{
+	const struct table *t = &m->tables[table];
+
+	if (t->kind != TABLE_RAW)
+		return;
+	buf_text(out, "CREATE TABLE ");
+	default_partition_name(t, out);
+	buf_text(out, " PARTITION OF ");
+	ddl_table_name(m, table, out);
+	buf_text(out, " DEFAULT;\nCREATE INDEX ON ");
+	ddl_table_name(m, table, out);
+	buf_text(out, " (\"sid\") WHERE \"sid\" IS NOT NULL;\n");
+	/* Events come about in the order of their times: a summary of pages does, for little. */
+	buf_text(out, "CREATE INDEX ON ");
+	ddl_table_name(m, table, out);
+	buf_text(out, " USING brin (\"event_at\");\n");
 }
 
 void
@@ -321,12 +372,13 @@ ddl_script(const struct model *m, unsigned table, struct buf *out)
 
 	ddl_create_table(m, table, out);
 	buf_text(out, ";\n");
+	ddl_after_create(m, table, out);
 	ddl_comments(m, table, out);
 	for (unsigned r = 0; r < t->references_n; r++) {
 		ddl_foreign_key(m, table, r, out);
 		buf_text(out, ";\n");
 	}
-	if (t->kind == TABLE_FACT)
+	if (t->kind != TABLE_DIMENSION && t->kind != TABLE_CALENDAR)
 		return;
 	ddl_members(m, table, out);
 	buf_text(out, ";\n");

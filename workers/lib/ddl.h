@@ -49,11 +49,18 @@ struct ddl_column {
 unsigned ddl_columns(const struct model *m, unsigned table, struct ddl_column *columns);
 
 /* ---- statements, appended to out without a semicolon ---- */
+enum ddl_schema ddl_table_schema(const struct table *t);
 void ddl_table_name(const struct model *m, unsigned table,
 		    struct buf *out); /* schema.table, quoted */
 void ddl_create_table(const struct model *m, unsigned table, struct buf *out);
 void ddl_add_column(const struct model *m, unsigned table, const struct ddl_column *c,
 		    struct buf *out);
+
+/*
+ * What a new table needs beside its columns, as a script. Raw events: the partition for what has no
+ * other (days are admin_schema.raw_partitions'), and indexes by person and by time.
+ */
+void ddl_after_create(const struct model *m, unsigned table, struct buf *out);
 
 /*
  * The text of a table's comment: the pipeline file's, and a tail for machines:

@@ -1,0 +1,337 @@
+#include "ddl_aggregate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "log.h"
+#include "pg.h"
+
+static const char other[] = "other";
+
+void
+ddl_aggregate_name(const struct aggregate *a, struct buf *out)
+{
+	pg_quote_name(out, ddl_schemas[SCHEMA_VISUALIZATION].name);
+	buf_byte(out, '.');
+	pg_quote_name(out, a->name.s);
+}
+
+void
+ddl_aggregate_function_name(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	char name[3 * NAME_BYTES_MAX];
+
+	snprintf(name, sizeof name, "refresh_%s_%s", m->pipeline.s, a->name.s);
+	check(strlen(name) <= NAME_BYTES_MAX);
+	pg_quote_name(out, ddl_schemas[SCHEMA_ADMIN].name);
+	buf_byte(out, '.');
+	pg_quote_name(out, name);
+	buf_text(out, "()");
+}
+
+static const struct table *
+fact_of(const struct model *m, const struct aggregate *a)
+{
+	check(a->table >= 0 && (unsigned)a->table < m->tables_n);
+	return &m->tables[a->table];
+}
+
+/* ---- the table ---- */
+
+static const char *
+measure_type(const struct model *m, const struct aggregate *a, const struct measure *x)
+{
+	if (x->op == MEASURE_COUNT)
+		return "bigint";
+	return fact_of(m, a)->columns[x->column].type == VALUE_FLOAT ? "double precision"
+								     : "numeric";
+}
+
+void
+ddl_aggregate_table(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	buf_text(out, "CREATE TABLE ");
+	ddl_aggregate_name(a, out);
+	buf_text(out, " (");
+	for (unsigned i = 0; i < a->by_n; i++) {
+		buf_text(out, i ? ",\n\t" : "\n\t");
+		pg_quote_name(out, a->by[i].name.s);
+		buf_text(out, " text");
+	}
+	for (unsigned i = 0; i < a->measures_n; i++) {
+		buf_text(out, ",\n\t");
+		pg_quote_name(out, a->measures[i].name.s);
+		buf_printf(out, " %s", measure_type(m, a, &a->measures[i]));
+	}
+	buf_text(
+	    out,
+	    ",\n\t\"as_of\" timestamp with time zone NOT NULL,\n\tUNIQUE NULLS NOT DISTINCT (");
+	for (unsigned i = 0; i < a->by_n; i++) {
+		buf_text(out, i ? ", " : "");
+		pg_quote_name(out, a->by[i].name.s);
+	}
+	buf_text(out, ")\n)");
+}
+
+/* ---- comments ---- */
+
+static void
+column_comment(const struct aggregate *a, const char *column, const char *text, struct buf *out)
+{
+	struct buf object = {0};
+
+	ddl_aggregate_name(a, &object);
+	buf_byte(&object, '.');
+	pg_quote_name(&object, column);
+	ddl_comment_on("COLUMN", buf_cstr(&object), text, out);
+	buf_text(out, ";\n");
+	buf_free(&object);
+}
+
+static void
+by_words(const struct model *m, const struct aggregate *a, unsigned i, struct buf *text)
+{
+	const struct table *fact = fact_of(m, a);
+
+	if (a->by[i].reference < 0)
+		buf_printf(text, "%s of %s", a->by[i].name.s, fact->name.s);
+	else
+		buf_printf(text, "%s of %s, by %s", a->by[i].name.s,
+			   m->tables[fact->references[a->by[i].reference].table].name.s,
+			   fact->references[a->by[i].reference].column.s);
+	buf_text(text, "; other: all groups too small to show");
+}
+
+static void
+measure_words(const struct model *m, const struct aggregate *a, const struct measure *x,
+	      struct buf *text)
+{
+	static const char *const words[] = {"Rows", "Sum of", "Mean of"};
+	const struct table *fact = fact_of(m, a);
+
+	buf_text(text, words[x->op]);
+	if (x->column >= 0)
+		buf_printf(text, " %s", fact->columns[x->column].name.s);
+}
+
+static void
+comments(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	struct buf object = {0}, text = {0};
+
+	ddl_aggregate_name(a, &object);
+	if (a->comment && *a->comment)
+		buf_printf(&text, "%s ", a->comment);
+	buf_printf(&text, "[weir pipeline=%s aggregate=%s subject=%s k=%u volatile=as_of]",
+		   m->pipeline.s, fact_of(m, a)->name.s, a->subject.s, a->k);
+	ddl_comment_on("TABLE", buf_cstr(&object), buf_cstr(&text), out);
+	buf_text(out, ";\n");
+	for (unsigned i = 0; i < a->by_n; i++) {
+		buf_clear(&text);
+		by_words(m, a, i, &text);
+		column_comment(a, a->by[i].name.s, buf_cstr(&text), out);
+	}
+	for (unsigned i = 0; i < a->measures_n; i++) {
+		buf_clear(&text);
+		measure_words(m, a, &a->measures[i], &text);
+		column_comment(a, a->measures[i].name.s, buf_cstr(&text), out);
+	}
+	column_comment(a, "as_of", "When it was built [volatile]", out);
+	buf_free(&object);
+	buf_free(&text);
+}
+
+/* ---- the function ---- */
+
+/* "b0, b1" or "'other', 'other'", and the like: one piece a group-by column. */
+static void
+by_list(const struct aggregate *a, const char *before, const char *format_index, struct buf *out)
+{
+	for (unsigned i = 0; i < a->by_n; i++) {
+		buf_text(out, i ? before : "");
+		if (format_index)
+			buf_printf(out, "%s%u", format_index, i);
+		else
+			buf_printf(out, "'%s'", other);
+	}
+}
+
+static void
+column_of(const char *alias, const char *name, struct buf *out)
+{
+	buf_printf(out, "%s.", alias);
+	pg_quote_name(out, name);
+}
+
+static void
+by_value(const struct model *m, const struct aggregate *a, unsigned i, struct buf *out)
+{
+	const struct table *fact = fact_of(m, a);
+	char alias[16];
+
+	if (a->by[i].reference < 0) {
+		column_of("f", a->by[i].name.s, out);
+	} else {
+		const struct table *d = &m->tables[fact->references[a->by[i].reference].table];
+		snprintf(alias, sizeof alias, "d%u", i);
+		column_of(alias,
+			  a->by[i].column < 0 ? d->key.s : d->columns[a->by[i].column].name.s, out);
+	}
+	buf_printf(out, "::text AS b%u", i);
+}
+
+static void
+joins(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	const struct table *fact = fact_of(m, a);
+	char alias[16];
+
+	for (unsigned i = 0; i < a->by_n; i++) {
+		if (a->by[i].reference < 0)
+			continue;
+		const struct reference *r = &fact->references[a->by[i].reference];
+		snprintf(alias, sizeof alias, "d%u", i);
+		buf_text(out, "\n\t\t\tLEFT JOIN ");
+		ddl_table_name(m, (unsigned)r->table, out);
+		buf_printf(out, " %s ON ", alias);
+		column_of(alias, m->tables[r->table].surrogate.s, out);
+		buf_text(out, " = ");
+		column_of("f", r->column.s, out);
+	}
+}
+
+/* One row a group and subject: how many rows, and of each summed column the sum and how many. */
+static void
+parts_write(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	const struct table *fact = fact_of(m, a);
+
+	buf_text(out, "\t\tWITH part AS (\n\t\t\tSELECT ");
+	for (unsigned i = 0; i < a->by_n; i++) {
+		by_value(m, a, i, out);
+		buf_text(out, ", ");
+	}
+	column_of("f", a->subject.s, out);
+	buf_text(out, " AS subject, count(*) AS n");
+	for (unsigned i = 0; i < a->measures_n; i++) {
+		const struct measure *x = &a->measures[i];
+		if (x->op == MEASURE_COUNT)
+			continue;
+		buf_text(out, ", sum(");
+		column_of("f", fact->columns[x->column].name.s, out);
+		buf_printf(out, ") AS s%u, count(", i);
+		column_of("f", fact->columns[x->column].name.s, out);
+		buf_printf(out, ") AS n%u", i);
+	}
+	buf_text(out, "\n\t\t\tFROM ");
+	ddl_table_name(m, (unsigned)a->table, out);
+	buf_text(out, " f");
+	joins(m, a, out);
+	buf_text(out, "\n\t\t\tWHERE ");
+	column_of("f", a->subject.s, out);
+	buf_text(out, " IS NOT NULL\n\t\t\tGROUP BY ");
+	by_list(a, ", ", "b", out);
+	buf_text(out, ", subject\n\t\t)");
+}
+
+/* What a row must pass; window: " OVER w", or "" where the rows are already those of one group. */
+static void
+test_write(const struct aggregate *a, const char *window, struct buf *out)
+{
+	buf_printf(out, "count(*)%s >= %u", window, a->k);
+	for (unsigned i = 0; i < a->measures_n; i++) {
+		if (a->measures[i].op == MEASURE_COUNT)
+			continue;
+		buf_printf(out,
+			   "\n\t\t\t\tAND count(s%u)%s >= %u AND 2 * max(abs(s%u))%s <= "
+			   "sum(abs(s%u))%s",
+			   i, window, a->k, i, window, i, window);
+	}
+}
+
+static void
+measures_write(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	for (unsigned i = 0; i < a->measures_n; i++) {
+		const char *type = measure_type(m, a, &a->measures[i]);
+		if (a->measures[i].op == MEASURE_COUNT)
+			buf_printf(out, ", sum(n)::%s", type);
+		else if (a->measures[i].op == MEASURE_SUM)
+			buf_printf(out, ", sum(s%u)::%s", i, type);
+		else
+			buf_printf(out, ", (sum(s%u) / nullif(sum(n%u), 0))::%s", i, i, type);
+	}
+	buf_text(out, ", now()");
+}
+
+/* Small groups add up by subject: one who is in two of them is still one. */
+static void
+other_write(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	buf_text(out, "\n\t\tUNION ALL\n\t\tSELECT ");
+	by_list(a, ", ", NULL, out);
+	measures_write(m, a, out);
+	buf_text(out, "\n\t\tFROM (SELECT sum(n) AS n");
+	for (unsigned i = 0; i < a->measures_n; i++) {
+		if (a->measures[i].op != MEASURE_COUNT)
+			buf_printf(out, ", sum(s%u) AS s%u, sum(n%u) AS n%u", i, i, i, i);
+	}
+	buf_text(out, "\n\t\t\tFROM judged WHERE NOT fine GROUP BY subject) small\n\t\tHAVING ");
+	test_write(a, "", out);
+}
+
+static void
+insert_write(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	parts_write(m, a, out);
+	buf_text(out, ", judged AS (\n\t\t\tSELECT *, coalesce(");
+	test_write(a, " OVER w", out);
+	/* A group that is really called so cannot stand beside the one that we make. */
+	buf_text(out, "\n\t\t\t\tAND NOT (");
+	for (unsigned i = 0; i < a->by_n; i++)
+		buf_printf(out, "%scoalesce(b%u = '%s', false)", i ? " AND " : "", i, other);
+	buf_text(out, "), false) AS fine\n\t\t\tFROM part WINDOW w AS (PARTITION BY ");
+	by_list(a, ", ", "b", out);
+	buf_text(out, ")\n\t\t)\n\t\tINSERT INTO ");
+	ddl_aggregate_name(a, out);
+	buf_text(out, "\n\t\tSELECT ");
+	by_list(a, ", ", "b", out);
+	measures_write(m, a, out);
+	buf_text(out, "\n\t\tFROM judged WHERE fine GROUP BY ");
+	by_list(a, ", ", "b", out);
+	other_write(m, a, out);
+	buf_text(out, ";\n");
+}
+
+void
+ddl_aggregate_function(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	buf_text(out, "CREATE OR REPLACE FUNCTION ");
+	ddl_aggregate_function_name(m, a, out);
+	/* How a date or a number becomes text must not depend on who calls. */
+	buf_text(
+	    out,
+	    " RETURNS bigint\nLANGUAGE plpgsql SECURITY DEFINER"
+	    "\nSET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = "
+	    "'UTC' SET extra_float_digits = 1"
+	    "\nAS $weir$\n#variable_conflict use_column\nDECLARE\n\twritten bigint;\nBEGIN\n"
+	    "\t\tLOCK TABLE ");
+	ddl_aggregate_name(a, out);
+	buf_text(out, " IN SHARE ROW EXCLUSIVE MODE;\n\t\tDELETE FROM ");
+	ddl_aggregate_name(a, out);
+	buf_text(out, ";\n");
+	insert_write(m, a, out);
+	buf_text(out, "\t\tGET DIAGNOSTICS written = ROW_COUNT;\n\t\tRETURN written;\nEND $weir$");
+}
+
+void
+ddl_aggregate_script(const struct model *m, const struct aggregate *a, struct buf *out)
+{
+	ddl_aggregate_table(m, a, out);
+	buf_text(out, ";\n");
+	comments(m, a, out);
+	ddl_aggregate_function(m, a, out);
+	buf_text(out, ";\nREVOKE ALL ON FUNCTION ");
+	ddl_aggregate_function_name(m, a, out);
+	buf_text(out, " FROM PUBLIC;\n");
+}
