@@ -26,7 +26,12 @@ static struct {
 static void
 field_set(struct field *f, const char *path, enum value_type type, enum time_form form)
 {
-	*f = (struct field){.type = type, .form = form, .used = true};
+	*f = (struct field){.type = type,
+			    .form = form,
+			    .used = true,
+			    .class = -1,
+			    .domain = -1,
+			    .token_of = -1};
 	snprintf(f->name.s, sizeof f->name.s, "%s", path);
 	snprintf(f->path, sizeof f->path, "%s", path);
 }
@@ -54,7 +59,9 @@ world_open(void)
 						   .fields_n = 8,
 						   .time = i == 2 ? TIME_NONE : TIME_OF_FIELD,
 						   .time_field = i == 2 ? -1 : 1,
-						   .sequence_field = 5};
+						   .sequence_field = 5,
+						   .subject_field = -1,
+						   .unknown_field = -1};
 	}
 	world.model = (struct model){.sources = world.sources, .sources_n = SOURCES, .groups = 128};
 	world.model.limits.event_bytes_max = 1 << 20;

@@ -36,7 +36,8 @@ enum {
 static struct field
 field(const char *name, const char *path, enum value_type type)
 {
-	struct field f = {.type = type, .used = true};
+	struct field f = {
+	    .type = type, .used = true, .class = -1, .domain = -1, .token_of = -1};
 
 	snprintf(f.name.s, sizeof f.name.s, "%s", name);
 	snprintf(f.path, sizeof f.path, "%s", path);
@@ -61,7 +62,9 @@ world_open(struct world *w)
 				       .time = TIME_OF_FIELD,
 				       .time_field = F_AT,
 				       .sequence_field = F_SEQ,
-				       .key_field = F_ID},
+				       .key_field = F_ID,
+				       .subject_field = -1,
+				       .unknown_field = -1},
 			    .model = {.sources_n = 1, .groups = 128, .key_type = VALUE_TEXT}};
 	w->fields[F_ID] = field("id", "id", VALUE_TEXT);
 	w->fields[F_SEQ] = field("seq", "seq", VALUE_INTEGER);

@@ -16,7 +16,7 @@
 
 struct decoder_source {
 	struct json_table *table;
-	int *items;	   /* of each field: its path in the table; derived ones have none, -1 */
+	int *items; /* of each field: its path in the table; those that are made have none, -1 */
 	int identity_item; /* path of a queue's identity, or -1 */
 };
 
@@ -26,8 +26,17 @@ struct decoder {
 	struct json *json;
 	struct value values[FIELDS_MAX];
 	struct expr_run_state run;
-	struct buf key; /* a key that is not text */
+	struct buf key;	    /* a key that is not text */
+	struct buf unknown; /* undeclared members, where they are to be sealed */
+	bool parsed;	    /* the event at hand is JSON */
 };
+
+/* Not a member of the event: derived, a token, or all that is undeclared. */
+static bool
+field_made(const struct source *s, unsigned i)
+{
+	return s->fields[i].derive || s->fields[i].token_of >= 0 || (int)i == s->unknown_field;
+}
 
 static bool
 table_new(struct decoder *d, unsigned source, struct err *e)
@@ -40,8 +49,10 @@ table_new(struct decoder *d, unsigned source, struct err *e)
 	check(s->fields_n <= FIELDS_MAX && s->key_field < (int)s->fields_n);
 	ds->items = mem_zero(s->fields_n, sizeof *ds->items);
 	for (unsigned i = 0; i < s->fields_n; i++) {
-		ds->items[i] = s->fields[i].derive ? -1 : (int)n;
-		if (!s->fields[i].derive)
+		bool made = field_made(s, i);
+
+		ds->items[i] = made ? -1 : (int)n;
+		if (!made)
 			paths[n++] = s->fields[i].path;
 	}
 	ds->identity_item = -1;
@@ -85,6 +96,9 @@ decoder_free(struct decoder *d)
 	json_free(d->json);
 	expr_run_free(&d->run);
 	buf_free(&d->key);
+	if (d->unknown.data)
+		explicit_bzero(d->unknown.data, d->unknown.cap);
+	buf_free(&d->unknown);
 	free(d);
 }
 
@@ -118,6 +132,35 @@ dead_json(const struct decoder *d, unsigned source, int path, const struct err *
 	return dead(out, "%s", e->text);
 }
 
+/* A token is made where values are sealed; here it is null. */
+static void
+field_make(struct decoder *d, const struct source *s, unsigned i)
+{
+	struct value *v = &d->values[i];
+
+	*v = value_null();
+	if (s->fields[i].derive)
+		expr_run(s->fields[i].derive, d->values, &d->run, v);
+	else if ((int)i == s->unknown_field && d->unknown.len)
+		*v = (struct value){.type = VALUE_JSON,
+				    .len = (uint32_t)d->unknown.len,
+				    .text = (const char *)d->unknown.data};
+}
+
+static bool
+unknown_check(const struct decoder *d, const struct source *s, struct decoded *out)
+{
+	/* A hostile name can be a value, so none is told. */
+	if (s->unknown == UNKNOWN_REJECT && out->undeclared)
+		return dead(out, "the event has fields that are not declared (unknown_fields)");
+	if (d->unknown.len > TEXT_BYTES_MAX)
+		return dead(out,
+			    "the fields that are not declared have %zu bytes, at most %d can be "
+			    "sealed",
+			    d->unknown.len, TEXT_BYTES_MAX);
+	return true;
+}
+
 static bool
 fields_convert(struct decoder *d, unsigned source, struct decoded *out)
 {
@@ -129,8 +172,8 @@ fields_convert(struct decoder *d, unsigned source, struct decoded *out)
 	for (unsigned i = 0; i < s->fields_n; i++) {
 		const struct field *f = &s->fields[i];
 
-		if (f->derive)
-			expr_run(f->derive, d->values, &d->run, &d->values[i]);
+		if (ds->items[i] < 0)
+			field_make(d, s, i);
 		else if (!convert_item(json_item(ds->table, (unsigned)ds->items[i]), f->type,
 				       f->form, d->m->zone, &d->values[i], &e))
 			return dead(out, "field %s: %s", f->name.s, e.text);
@@ -225,13 +268,14 @@ identity_set(const struct decoder *d, unsigned source, struct decoded *out)
 	return true;
 }
 
+/* What is sealed or tokenised is seen by sealing.c first. */
 static void
 fields_send(struct decoder *d, const struct source *s, struct record *r)
 {
 	if (s->sequence_field >= 0 && d->values[s->sequence_field].type == VALUE_INTEGER)
 		r->sequence = d->values[s->sequence_field].integer;
 	for (unsigned i = 0; i < s->fields_n; i++)
-		if (!s->fields[i].used)
+		if (!s->fields[i].used && s->fields[i].domain < 0)
 			d->values[i] = value_null();
 	r->fields = d->values;
 	r->fields_n = s->fields_n;
@@ -250,17 +294,34 @@ decoder_event(struct decoder *d, unsigned source, const struct source_event *ev,
 	out->identity = NULL;
 	out->identity_len = 0;
 	out->undeclared = 0;
+	d->parsed = false;
 	if (ev->reason)
 		return dead(out, "%s", ev->reason);
 	if (ev->len > d->m->limits.event_bytes_max)
 		return dead(out, "the event has %zu bytes, event_bytes_max is %llu", ev->len,
 			    (unsigned long long)d->m->limits.event_bytes_max);
+	buf_clear(&d->unknown);
+	json_collect(d->json, s->unknown_field >= 0 ? &d->unknown : NULL);
 	if (!json_parse(d->json, d->sources[source].table, ev->data, ev->len, &out->undeclared,
 			&path, &e))
 		return dead_json(d, source, path, &e, out);
-	if (!fields_convert(d, source, out) || !key_set(d, s, out) ||
+	d->parsed = true;
+	if (!unknown_check(d, s, out) || !fields_convert(d, source, out) || !key_set(d, s, out) ||
 	    !time_set(d, s, ev, now_wall_us, out) || !identity_set(d, source, out))
 		return false;
 	fields_send(d, s, &out->record);
 	return true;
+}
+
+bool
+decoder_subject(struct decoder *d, unsigned source, struct value *out)
+{
+	const struct source *s = &d->m->sources[source];
+	const struct decoder_source *ds = &d->sources[source];
+	const struct field *f = &s->fields[s->subject_field];
+	struct err e;
+
+	return d->parsed &&
+	       convert_item(json_item(ds->table, (unsigned)ds->items[s->subject_field]), f->type,
+			    f->form, d->m->zone, out, &e);
 }

@@ -10,6 +10,7 @@
  *  - date and timestamp as value.h says; a timestamp of form rfc3339 is a string, unix_* a number.
  *  - json takes anything and keeps it as it stands.
  *  - null and a missing field are the same: no value.
+ *  - fields that are not declared are counted, refused, or kept together as one json object.
  */
 #ifndef INGEST_DECODE_H
 #define INGEST_DECODE_H
@@ -39,6 +40,12 @@ struct decoded {
  */
 bool decoder_event(struct decoder *d, unsigned source, const struct source_event *ev,
 		   int64_t now_wall_us, struct decoded *out);
+
+/*
+ * The subject of an event that decoder_event has just refused, as far as it can be read; borrowed
+ * likewise. The source has a subject.
+ */
+MUSTCHECK bool decoder_subject(struct decoder *d, unsigned source, struct value *out);
 
 /* Overflows, divisions by zero and failed casts of derived fields so far. */
 uint64_t decoder_nulled(const struct decoder *d);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "keyhash.h"
+#include "log.h"
 
 /* The bytes that make a queue's event the same event when it is delivered again. */
 static bool
@@ -48,6 +49,16 @@ rid_of(const struct ingest *in, const struct ingest_partition *part, int64_t off
 	rid_durable(&in->m->sources[part->source], &p, offset, out);
 }
 
+static void
+rid_get(const struct ingest *in, const struct ingest_partition *part, const struct source_event *ev,
+	const struct record *r, uint8_t out[static RID_BYTES])
+{
+	if (r->has_rid)
+		memcpy(out, r->rid, RID_BYTES);
+	else
+		rid_of(in, part, ev->offset, out);
+}
+
 static uint64_t
 rid_head(const uint8_t rid[static RID_BYTES])
 {
@@ -58,7 +69,10 @@ rid_head(const uint8_t rid[static RID_BYTES])
 	return v;
 }
 
-/* A dead letter goes to the lane of its rid; it keeps a digest, never the bytes. */
+/*
+ * A dead letter goes to the lane of its rid. It keeps a digest, and its bytes only sealed; then the
+ * digest is of the sealed bytes, since one of the event would tell who guesses it that he is right.
+ */
 static void
 dead_make(const struct ingest *in, const struct ingest_partition *part,
 	  const struct source_event *ev, struct decoded *d)
@@ -74,13 +88,63 @@ dead_make(const struct ingest *in, const struct ingest_partition *part,
 	r->fields_n = 0;
 	r->reason = d->reason;
 	r->reason_len = (uint32_t)strlen(d->reason);
-	digest_dead(in->parts.hash_key, ev->data, ev->len, r->digest);
-	uint8_t rid[RID_BYTES];
-	if (r->has_rid)
-		memcpy(rid, r->rid, sizeof rid);
+	if (in->sealing)
+		digest_dead(in->parts.hash_key, r->body, r->body_len, r->digest);
 	else
-		rid_of(in, part, ev->offset, rid);
+		digest_dead(in->parts.hash_key, ev->data, ev->len, r->digest);
+	uint8_t rid[RID_BYTES];
+	rid_get(in, part, ev, r, rid);
 	r->kg = keyhash_group(rid_head(rid), in->m->groups);
+}
+
+/* The person that the record's values are bound to, if it has one. */
+static void
+person_set(struct ingest *in, unsigned source, bool good, struct decoded *d)
+{
+	const struct source *s = &in->m->sources[source];
+	struct record *r = &d->record;
+	struct value v;
+
+	r->has_sid = false;
+	if (s->subject_field < 0)
+		return;
+	if (good)
+		v = r->fields[s->subject_field];
+	else if (!decoder_subject(in->decoder, source, &v))
+		return;
+	r->has_sid = record_sid(in->sealing->records, source, &v, r->sid);
+}
+
+enum sealed { SEALED_GOOD, SEALED_DEAD, SEALED_HELD };
+
+/*
+ * Seals the decoded event, or its bytes if it is a dead letter; or holds it until its person's
+ * secret is known, and behind others of its partition that wait (`waited`: it was the first).
+ */
+static enum sealed
+event_seal(struct ingest *in, struct ingest_partition *part, const struct source_event *ev,
+	   bool good, bool waited)
+{
+	struct sealing *s = in->sealing;
+	struct decoded *d = &in->decoded;
+	struct record *r = &d->record;
+	uint8_t rid[RID_BYTES] = {0};
+	struct seal_subject person;
+	bool bound;
+
+	person_set(in, part->source, good, d);
+	bool known = sealing_person(s, r, &person, &bound);
+	check(known || !waited);
+	if (!known || (part->held && !waited)) {
+		hold_add(&s->hold, part, ev, r->has_sid ? r->sid : NULL);
+		return SEALED_HELD;
+	}
+	if (!good || record_seals(s->records, part->source))
+		rid_get(in, part, ev, r, rid);
+	if (good && record_seal(s->records, r, rid, bound ? &person : NULL, d->reason))
+		return SEALED_GOOD;
+	record_seal_dead(s->records, r, ev, rid, bound ? &person : NULL, d->reason);
+	return SEALED_DEAD;
 }
 
 static struct ingest_partition *
@@ -91,31 +155,28 @@ event_place(const struct ingest *in, unsigned source, const struct source_event 
 	return part && part->state == PART_READING && ev->offset >= part->next ? part : NULL;
 }
 
-bool
-event_take(struct ingest *in, unsigned source, const struct source_event *ev, int64_t now_wall_us,
-	   struct mono now, struct err *e)
+/* Queue events carry their identity. */
+static bool
+rid_set(const struct ingest *in, const struct ingest_partition *part, const struct source_event *ev,
+	struct decoded *d)
 {
-	const struct source *s = &in->m->sources[source];
-	struct ingest_partition *part = event_place(in, source, ev);
+	const struct source *s = &in->m->sources[part->source];
+	const char *identity;
+	size_t n;
+
+	bool good = queue_identity(s, ev, d, &identity, &n);
+	rid_queue(in->rid_key, s->label, identity, n, d->record.rid);
+	d->record.has_rid = true;
+	return good;
+}
+
+static void
+event_route(struct ingest *in, struct ingest_partition *part, const struct source_event *ev,
+	    bool good, struct mono now)
+{
 	struct decoded *d = &in->decoded;
 	struct record *r = &d->record;
 
-	if (!part)
-		return err_set(e, EXIT_BUG, "source %s delivered an event that was not asked for",
-			       s->name.s);
-	bool good = decoder_event(in->decoder, source, ev, now_wall_us, d);
-	r->partition = part->id;
-	r->offset = ev->offset;
-	r->distinct =
-	    part->kind == PARTITION_TRANSIENT && s->identity == IDENTITY_BODY && !ev->redelivered;
-	if (part->kind == PARTITION_TRANSIENT) {
-		const char *identity;
-		size_t n;
-
-		good = queue_identity(s, ev, d, &identity, &n) && good;
-		rid_queue(in->rid_key, s->label, identity, n, r->rid);
-		r->has_rid = true;
-	}
 	if (good)
 		r->kg =
 		    keyhash_group(keyhash64(in->parts.hash_key, r->key, r->key_len), in->m->groups);
@@ -126,6 +187,65 @@ event_take(struct ingest *in, unsigned source, const struct source_event *ev, in
 	if (r->has_time)
 		part_time(part, r->time_us);
 	route_spill(&in->route, lane, now);
-	metric_add(in->w->page, METRIC_UNKNOWN_FIELDS, d->undeclared);
+	if (d->undeclared) {
+		metric_add(in->w->page, METRIC_UNKNOWN_FIELDS, d->undeclared);
+		metric_source_add(in->w->page, part->source, METRIC_SOURCE_UNKNOWN, d->undeclared);
+	}
+}
+
+static void
+event_pass(struct ingest *in, struct ingest_partition *part, const struct source_event *ev,
+	   int64_t now_wall_us, struct mono now, bool waited)
+{
+	const struct source *s = &in->m->sources[part->source];
+	struct decoded *d = &in->decoded;
+	struct record *r = &d->record;
+	bool good = decoder_event(in->decoder, part->source, ev, now_wall_us, d);
+
+	r->partition = part->id;
+	r->offset = ev->offset;
+	r->distinct =
+	    part->kind == PARTITION_TRANSIENT && s->identity == IDENTITY_BODY && !ev->redelivered;
+	if (part->kind == PARTITION_TRANSIENT)
+		good = rid_set(in, part, ev, d) && good;
+	if (in->sealing) {
+		enum sealed is = event_seal(in, part, ev, good, waited);
+
+		if (is == SEALED_HELD)
+			return;
+		good = is == SEALED_GOOD;
+	}
+	event_route(in, part, ev, good, now);
+}
+
+bool
+event_take(struct ingest *in, unsigned source, const struct source_event *ev, int64_t now_wall_us,
+	   struct mono now, struct err *e)
+{
+	struct ingest_partition *part = event_place(in, source, ev);
+
+	if (!part)
+		return err_set(e, EXIT_BUG, "source %s delivered an event that was not asked for",
+			       in->m->sources[source].name.s);
+	event_pass(in, part, ev, now_wall_us, now, false);
 	return true;
+}
+
+void
+events_release(struct ingest *in, int64_t now_wall_us, struct mono now, bool *more)
+{
+	struct sealing *s = in->sealing;
+	unsigned n = 0;
+
+	while (in->phase == INGEST_READING && !in->w->draining && credit_left(&in->credit) &&
+	       sealing_due(s)) {
+		if (n++ == SOURCE_BATCH_MAX) {
+			*more = true;
+			break;
+		}
+		event_pass(in, s->hold.first->part, &s->hold.first->event, now_wall_us, now, true);
+		hold_drop(&s->hold);
+	}
+	if (n)
+		skel_progress(in->w);
 }

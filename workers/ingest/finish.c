@@ -35,7 +35,7 @@ all_read(const struct ingest *in)
 {
 	const struct parts *p = &in->parts;
 
-	if (in->wanted || in->asked || !reader_listed(in))
+	if (in->wanted || in->asked || !reader_listed(in) || (in->sealing && in->sealing->hold.n))
 		return false;
 	for (uint32_t i = 0; i < p->reading_n; i++)
 		if (!p->reading[i]->finished)

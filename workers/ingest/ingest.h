@@ -1,6 +1,6 @@
 /*
  * ingest: the state of one ingest worker, shared by its main.c, reader.c (sources), events.c (one
- * event's way into a lane), names.c (ids of partitions) and finish.c (how it ends).
+ * event's way into a lane: decoded, sealed, routed), names.c (ids of partitions) and finish.c (how it ends).
  */
 #ifndef INGEST_INGEST_H
 #define INGEST_INGEST_H
@@ -9,6 +9,7 @@
 #include "decode.h"
 #include "partitions.h"
 #include "route.h"
+#include "sealing.h"
 #include "skel.h"
 #include "source.h"
 
@@ -17,7 +18,7 @@ enum {
 	POLL_BYTES = 4 * 1024 * 1024, /* aimed at: payload of one poll */
 	FOUND_MAX = 256,	      /* partitions taken from a driver in one turn */
 	SERVE_MS = 50,		      /* how often sources are served while nothing may be read */
-	CREDIT_PAUSE_MS = 2000,	      /* out of credit for so long: sources are told to pause */
+	BLOCKED_PAUSE_MS = 2000, /* nothing may be read for so long: sources are told to pause */
 	ALIGN_EVERY_MS = 5,
 	DONE_WAIT_MS = 500, /* no record under way: so long a bounded run's end waits for lanes */
 };
@@ -55,11 +56,13 @@ struct ingest {
 	enum ingest_phase phase;
 	unsigned wanted, asked; /* partitions without an id */
 	bool starved;		/* no credit left */
+	bool blocked;		/* that, or the keeper is waited for */
 	bool paused_all;	/* sources were told, because it lasts */
-	struct mono starved_at, align_at, closing_at, committed_at;
+	struct mono blocked_at, align_at, closing_at, committed_at;
 	unsigned lanes_last; /* lanes whose last COMMITTED has come */
 	uint8_t rid_key[RID_KEY_BYTES];
 	bool has_rid_key;
+	struct sealing *sealing; /* NULL: the pipeline seals nothing */
 };
 
 /* reader.c */
@@ -79,6 +82,8 @@ void reader_answer(struct ingest *in, const struct committed *c);
 bool reader_listed(const struct ingest *in);
 
 /* events.c */
+/* Events that waited for a person's secret and need not any more. *more: there may be others. */
+void events_release(struct ingest *in, int64_t now_wall_us, struct mono now, bool *more);
 MUSTCHECK bool event_take(struct ingest *in, unsigned source, const struct source_event *ev,
 			  int64_t now_wall_us, struct mono now, struct err *e);
 

@@ -66,6 +66,14 @@ void json_table_free(struct json_table *t);
 MUSTCHECK bool json_parse(struct json *j, struct json_table *t, const char *data, size_t n,
 			  unsigned *undeclared, int *bad_path, struct err *e);
 
+/*
+ * From now on undeclared members are appended to *out, as one object with their values as they
+ * stand; those of an object on a declared path stand in that object. Nothing is appended when there
+ * are none; after a failed parse it is a fragment. NULL: no longer.
+ */
+struct buf;
+void json_collect(struct json *j, struct buf *out);
+
 /* What stands at path i after a successful parse; borrowed. */
 const struct json_item *json_item(const struct json_table *t, unsigned i);
 

@@ -24,6 +24,10 @@ struct level {
 	uint32_t last; /* the declared key met last in it, for the guess */
 	int item;      /* it is the value of this path; or -1 */
 	bool tracked;  /* its keys matter */
+	/* Where undeclared members are collected: */
+	bool shown;	    /* this object is begun there */
+	bool more;	    /* and has a member already */
+	const char *copied; /* it is an undeclared member's value, which begins here; or NULL */
 };
 
 struct json {
@@ -31,6 +35,7 @@ struct json {
 	struct other_key *others; /* OTHER_SLOTS */
 	struct buf event;	  /* with its padding */
 	uint64_t serial;	  /* of this parse; never 0 */
+	struct buf *undeclared;	  /* gets undeclared members; NULL: they are counted only */
 	struct level levels[JSON_DEPTH_MAX];
 };
 
@@ -42,6 +47,7 @@ struct walk {
 	unsigned depth;
 	uint32_t node; /* what the next value belongs to, or 0 */
 	unsigned undeclared;
+	bool collected; /* the value that comes is an undeclared member's */
 	int bad_path;
 	struct json_token token;
 	struct err *e;
@@ -131,6 +137,61 @@ key_find(struct walk *w, const struct level *l, uint32_t *node)
 	return true;
 }
 
+/* A key in quotes and its colon, behind a comma where one is needed. */
+static void
+collect_key(struct buf *out, struct level *in, const char *text, size_t n)
+{
+	if (in->more)
+		buf_byte(out, ',');
+	in->more = true;
+	buf_byte(out, '"');
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (c < 0x20) {
+			buf_printf(out, "\\u%04x", c);
+			continue;
+		}
+		if (c == '"' || c == '\\')
+			buf_byte(out, '\\');
+		buf_byte(out, c);
+	}
+	buf_text(out, "\":");
+}
+
+/* An undeclared key: its object and those around it are begun, as far as they are not. */
+static void
+collect(struct walk *w)
+{
+	struct buf *out = w->j->undeclared;
+
+	for (unsigned i = 0; i < w->depth; i++) {
+		struct level *l = &w->levels[i];
+		const struct json_node *node = &w->t->nodes[l->node];
+
+		if (l->shown)
+			continue;
+		if (i)
+			collect_key(out, &w->levels[i - 1], node->key, node->key_len);
+		buf_byte(out, '{');
+		l->shown = true;
+	}
+	collect_key(out, &w->levels[w->depth - 1], w->token.text, w->token.len);
+	w->collected = true;
+}
+
+/* The level that was closed last: what is to be copied of it, or the end of what was begun. */
+static void
+collect_close(struct walk *w)
+{
+	const struct level *l = &w->levels[w->depth];
+
+	if (l->copied)
+		buf_add(w->j->undeclared, l->copied, (size_t)(w->token.raw - l->copied));
+	else if (l->shown)
+		buf_byte(w->j->undeclared, '}');
+}
+
 static bool
 key(struct walk *w)
 {
@@ -145,8 +206,11 @@ key(struct walk *w)
 	    memcmp(nodes[node].key, w->token.text, w->token.len) != 0) {
 		if (!key_find(w, l, &node))
 			return false;
-		if (!node)
+		if (!node) {
+			if (w->j->undeclared)
+				collect(w);
 			return true;
+		}
 		*guess = node;
 	}
 	w->node = node;
@@ -167,6 +231,19 @@ item_set(struct json_item *it, const struct json_token *v)
 	it->raw_len = v->raw_len;
 }
 
+/* The value of an undeclared member. */
+static void
+value_collect(struct walk *w)
+{
+	enum json_kind kind = w->token.kind;
+
+	w->collected = false;
+	if (kind == JSON_OBJECT || kind == JSON_ARRAY)
+		w->levels[w->depth++] = (struct level){.item = -1, .copied = w->token.raw};
+	else
+		buf_add(w->j->undeclared, w->token.raw, w->token.raw_len);
+}
+
 static bool
 value(struct walk *w)
 {
@@ -174,6 +251,10 @@ value(struct walk *w)
 	enum json_kind kind = w->token.kind;
 	bool goes_on = w->node && node->has_children;
 
+	if (w->collected) {
+		value_collect(w);
+		return true;
+	}
 	if (goes_on && kind != JSON_OBJECT && kind != JSON_NULL)
 		return wrong_token(w,
 				   "an object was expected, since a declared path goes on in it");
@@ -192,6 +273,8 @@ closed(struct walk *w)
 {
 	int item = w->levels[--w->depth].item;
 
+	if (w->j->undeclared)
+		collect_close(w);
 	if (item < 0)
 		return;
 	struct json_item *it = &w->t->items[item];
@@ -217,6 +300,8 @@ walk(struct walk *w)
 			closed(w);
 			break;
 		case JSON_STEP_END:
+			if (w->levels[0].shown)
+				buf_byte(w->j->undeclared, '}');
 			return true;
 		case JSON_STEP_FAILED:
 			good = wrong(w, w->token.offset, w->token.what);
@@ -251,6 +336,12 @@ begin(struct json *j, const char *data, size_t n, struct err *e)
 		break;
 	}
 	return err_set(e, EXIT_DATA, "%s", what);
+}
+
+void
+json_collect(struct json *j, struct buf *out)
+{
+	j->undeclared = out;
 }
 
 bool

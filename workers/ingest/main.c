@@ -2,7 +2,8 @@
  * ingest: reads sources, decodes, routes by key group. The way of an event: a driver (kafka.c,
  * rabbit.c, file.c) hands it over in poll, decode.c makes a record of it, route.c puts it into the
  * buffer of its lane and sends it with the covers of partitions.c; COMMITTED comes back from load,
- * gives credit back (credit.c) and is answered to the broker.
+ * gives credit back (credit.c) and is answered to the broker. Where the pipeline seals, sealing.c
+ * has the keys and record_seal.c seals what decode.c made before route.c sees it.
  */
 #include "ingest.h"
 
@@ -35,11 +36,28 @@ data_send(void *ctx, unsigned lane, uint16_t flags, uint32_t count, struct buf *
 }
 
 static bool
+keeper_ready(void *ctx)
+{
+	const struct ingest *in = ctx;
+
+	return in->w->pipes && pipe_peered(in->w->pipes, ROLE_KEEPER);
+}
+
+static void
+keeper_send(void *ctx, uint32_t count, struct buf *body)
+{
+	const struct ingest *in = ctx;
+
+	pipe_send(in->w->pipes, ROLE_KEEPER, 0, FRAME_KEYREQ, 0, count, body);
+}
+
+static bool
 ingest_open(struct worker *w, struct err *e)
 {
 	struct ingest *in = mem_zero(1, sizeof *in);
 	struct buf key = {0};
 	const struct route_out out = {in, data_send, data_start, pipe_body_bytes};
+	const struct sealing_out keeper = {in, keeper_ready, data_start, keeper_send};
 
 	w->state = in;
 	in->w = w;
@@ -49,6 +67,8 @@ ingest_open(struct worker *w, struct err *e)
 	parts_init(&in->parts, w->model, w->count[ROLE_CORRELATE]);
 	route_init(&in->route, &out, &in->parts, &in->credit);
 	if (!decoder_new(w->model, &in->decoder, e))
+		return false;
+	if (w->model->classes_n && !sealing_open(w, &keeper, &in->sealing, e))
 		return false;
 	if (w->rid_key_fd < 0)
 		return true;
@@ -70,6 +90,17 @@ ingest_start(struct worker *w, struct err *e)
 	return reader_open(w->state, e);
 }
 
+/* What the database pins wins over every file. */
+static bool
+own_policy(struct ingest *in, const struct own *o, struct err *e)
+{
+	if (in->sealing)
+		return sealing_own(in->sealing, o, wall_now_us(), e);
+	return !o->has_policy ||
+	       err_set(e, EXIT_PERMISSION,
+		       "the database pins a policy of this pipeline, and its file seals nothing");
+}
+
 static bool
 own_take(struct ingest *in, const struct frame *f, struct err *e)
 {
@@ -78,7 +109,7 @@ own_take(struct ingest *in, const struct frame *f, struct err *e)
 	pack_reader_start(&in->reader, f->body, f->head.bytes);
 	if (!wire_own_read(&in->reader, &o))
 		return err_set(e, EXIT_BUG, "OWN: %s", in->reader.why);
-	bool good = parts_own(&in->parts, f->from_index, &o, e);
+	bool good = own_policy(in, &o, e) && parts_own(&in->parts, f->from_index, &o, e);
 	own_free(&o);
 	if (good && parts_owned(&in->parts)) {
 		in->phase = INGEST_READING;
@@ -107,6 +138,23 @@ committed_take(struct ingest *in, const struct frame *f, struct err *e)
 }
 
 static bool
+keeper_take(struct ingest *in, const struct frame *f, struct err *e)
+{
+	struct mono now = mono_now();
+	struct keyans a;
+	bool good = in->sealing || err_set(e, EXIT_BUG, "KEYANS, and nothing is sealed");
+
+	pack_reader_start(&in->reader, f->body, f->head.bytes);
+	for (uint32_t i = 0; good && i < f->head.count && wire_keyans_read(&in->reader, &a); i++)
+		good = sealing_answer(in->sealing, &a, now, e);
+	if (good && !pack_reader_end(&in->reader))
+		good = err_set(e, EXIT_BUG, "KEYANS: %s", in->reader.why);
+	/* It held secrets of persons. The bytes are the frame's own, const to its readers alone. */
+	secret_wipe((void *)(uintptr_t)f->body, f->head.bytes);
+	return good;
+}
+
+static bool
 ingest_frame(struct worker *w, const struct frame *f, struct err *e)
 {
 	struct ingest *in = w->state;
@@ -118,6 +166,8 @@ ingest_frame(struct worker *w, const struct frame *f, struct err *e)
 		return names_part(in, f, e);
 	case FRAME_COMMITTED:
 		return committed_take(in, f, e);
+	case FRAME_KEYANS:
+		return keeper_take(in, f, e);
 	default:
 		return err_set(e, EXIT_BUG, "ingest takes no %s",
 			       frame_name((enum frame_type)f->head.type));
@@ -143,12 +193,37 @@ metrics_set(struct ingest *in, struct mono now)
 	metric_set(page, METRIC_EXPRESSION_NULLS, decoder_nulled(in->decoder));
 }
 
+/* Keys first: a turn's events are sealed under what is usable at its beginning. */
+static bool
+keys_turn(struct ingest *in, struct mono now, bool *more, struct err *e)
+{
+	int64_t wall_us = wall_now_us();
+
+	if (in->phase == INGEST_WAITING)
+		return true;
+	if (!sealing_step(in->sealing, now, wall_us, e))
+		return false;
+	events_release(in, wall_us, now, more);
+	return true;
+}
+
+static void
+ingest_peer(struct worker *w)
+{
+	struct ingest *in = w->state;
+
+	if (in->sealing)
+		sealing_peer(in->sealing, mono_now());
+}
+
 static bool
 ingest_tick(struct worker *w, struct mono now, struct mono *next, struct err *e)
 {
 	struct ingest *in = w->state;
 	bool more = false;
 
+	if (in->sealing && !keys_turn(in, now, &more, e))
+		return false;
 	if (in->phase == INGEST_READING && !w->draining && !reader_discover(in, now, &more, e))
 		return false;
 	if (!reader_poll(in, now, &more, e))
@@ -173,6 +248,7 @@ ingest_stop(struct worker *w)
 	if (!in)
 		return;
 	reader_close(in);
+	sealing_free(in->sealing);
 	decoder_free(in->decoder);
 	route_free(&in->route);
 	credit_free(&in->credit);
@@ -190,6 +266,7 @@ static const struct worker_ops ops = {
     .frame = ingest_frame,
     .watch = ingest_watch,
     .tick = ingest_tick,
+    .peer = ingest_peer,
     .stop = ingest_stop,
 };
 

@@ -60,6 +60,7 @@ struct ingest_partition {
 	int64_t answered;     /* told to the driver as committed */
 	bool aligned, paused; /* held back by align; as told to the driver */
 	int64_t settle;	      /* nothing is read before all lanes have committed this position */
+	uint32_t held;	      /* its events that wait for a person's secret (hold.h) */
 	bool done_told;
 };
 

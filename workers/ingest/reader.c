@@ -52,7 +52,7 @@ reader_close(struct ingest *in)
 			in->drivers[i].ops->close(in->drivers[i].self);
 }
 
-/* Driver's view of what may be read: align's word, and everything when credit stays away. */
+/* Driver's view of what may be read: align's word, and everything when it is blocked for long. */
 static void
 pause_tell(struct ingest *in, struct ingest_partition *part)
 {
@@ -174,7 +174,11 @@ frontiers_take(struct ingest *in, unsigned source, struct mono now)
 		if (part->source != source || part->state != PART_READING)
 			continue;
 		d->ops->frontier(d->self, part->slot, &f);
-		part_frontier(part, &f, now);
+		/* Not everything below the driver's frontier is routed while events are held. */
+		if (part->held)
+			part->backlog = f.backlog + part->held;
+		else
+			part_frontier(part, &f, now);
 		backlog += part->backlog;
 		if (part->has_time && part->time_max_us > newest)
 			newest = part->time_max_us;
@@ -204,17 +208,20 @@ poll_size(const struct ingest *in, const struct driver *d)
 static bool
 may_read(const struct ingest *in)
 {
-	return in->phase == INGEST_READING && !in->w->draining && credit_left(&in->credit);
+	return in->phase == INGEST_READING && !in->w->draining && credit_left(&in->credit) &&
+	       (!in->sealing || sealing_ready(in->sealing));
 }
 
 static bool
 source_poll(struct ingest *in, unsigned source, struct mono now, bool *more, struct err *e)
 {
 	struct driver *d = &in->drivers[source];
-	unsigned max = may_read(in) ? poll_size(in, d) : 0, n = 0;
 	int64_t wall_us = wall_now_us();
 	uint64_t bytes = 0;
 
+	if (in->sealing)
+		sealing_look(in->sealing, now, wall_us);
+	unsigned max = may_read(in) ? poll_size(in, d) : 0, n = 0;
 	if (!d->ops->poll(d->self, now, in->events, max, &n, e))
 		return err_context(e, "source %s", d->source->name.s);
 	check(n <= max);
@@ -236,29 +243,32 @@ source_poll(struct ingest *in, unsigned source, struct mono now, bool *more, str
 }
 
 /*
- * Out of credit nothing is read; when it lasts, sources are told, so that they stop fetching too.
+ * Out of credit, or without keys, nothing is read; when it lasts, sources are told, so that they
+ * stop fetching too.
  */
 static void
-credit_watch(struct ingest *in, struct mono now)
+blocked_watch(struct ingest *in, struct mono now)
 {
 	bool starved = !credit_left(&in->credit);
+	bool blocked = starved || (in->sealing && !sealing_ready(in->sealing));
 
-	if (starved && !in->starved) {
-		in->starved_at = now;
+	if (starved && !in->starved)
 		metric_add(in->w->page, METRIC_CREDIT_WAITS, 1);
-	}
-	if (!starved && in->starved)
+	if (blocked && !in->blocked)
+		in->blocked_at = now;
+	if (!blocked && in->blocked)
 		for (uint32_t i = 0; i < in->parts.reading_n; i++)
 			in->parts.reading[i]->moved_at = now; /* nobody was slow meanwhile */
 	in->starved = starved;
+	in->blocked = blocked;
 	in->paused_all =
-	    in->w->draining || (starved && mono_since_ms(in->starved_at, now) > CREDIT_PAUSE_MS);
+	    in->w->draining || (blocked && mono_since_ms(in->blocked_at, now) > BLOCKED_PAUSE_MS);
 }
 
 bool
 reader_poll(struct ingest *in, struct mono now, bool *more, struct err *e)
 {
-	credit_watch(in, now);
+	blocked_watch(in, now);
 	for (unsigned i = 0; i < in->m->sources_n; i++)
 		if (!source_poll(in, i, now, more, e))
 			return false;
@@ -268,7 +278,7 @@ reader_poll(struct ingest *in, struct mono now, bool *more, struct err *e)
 void
 reader_align(struct ingest *in, struct mono now)
 {
-	if (in->phase == INGEST_READING && !in->starved && mono_due(in->align_at, now)) {
+	if (in->phase == INGEST_READING && !in->blocked && mono_due(in->align_at, now)) {
 		unsigned held =
 		    align_decide(&in->parts, in->troubled, in->timed, in->m->limits.align_us, now);
 
@@ -281,6 +291,9 @@ reader_align(struct ingest *in, struct mono now)
 void
 reader_trouble(struct ingest *in)
 {
+	const char *keeper = in->sealing && in->phase == INGEST_READING && !in->w->draining
+				 ? sealing_waits(in->sealing)
+				 : NULL;
 	bool told = false;
 
 	for (unsigned i = 0; i < in->m->sources_n; i++) {
@@ -293,7 +306,9 @@ reader_trouble(struct ingest *in)
 		skel_wait(in->w, WAIT_SOURCE, "source %s: %s", d->source->name.s, why);
 		told = true;
 	}
-	if (!told && in->phase == INGEST_WAITING)
+	if (!told && keeper)
+		skel_wait(in->w, WAIT_PEERS, "keeper: %s", keeper);
+	else if (!told && in->phase == INGEST_WAITING)
 		skel_wait(in->w, WAIT_PEERS, "the lanes have not taken over yet");
 	else if (!told)
 		skel_wait(in->w, WAIT_NOTHING, "%s", "");

@@ -1,0 +1,122 @@
+#include "keys.h"
+
+#include <string.h>
+
+#include "seal/policy_model.h"
+
+static const char policy_name[] = "policy";
+static const char key_suffix[] = ".key";
+
+/* token-<domain>-<epoch>.key of a domain of the pipeline. */
+static bool
+token_name_read(const struct model *m, const char *file, unsigned *domain, unsigned *epoch)
+{
+	char label[KEY_LABEL_MAX + 1], name[NAME_BYTES_MAX + 1];
+	size_t n = strlen(file), suffix = sizeof key_suffix - 1;
+	enum key_type type;
+
+	if (n <= suffix || n - suffix > KEY_LABEL_MAX || strcmp(file + n - suffix, key_suffix) != 0)
+		return false;
+	memcpy(label, file, n - suffix);
+	label[n - suffix] = '\0';
+	if (!key_label_parse(label, &type, name, epoch) || type != KEY_TOKEN)
+		return false;
+	for (*domain = 0; *domain < m->domains_n; ++*domain)
+		if (!strcmp(m->domains[*domain].name.s, name))
+			return true;
+	return false;
+}
+
+static bool
+token_open(struct keys *k, const struct model *m, unsigned domain, unsigned epoch, int fd,
+	   struct err *e)
+{
+	const char *name = m->domains[domain].name.s;
+	struct key *key = NULL;
+	enum seal_error why = keyfile_read(fd, NULL, &key);
+
+	if (why == SEAL_OK)
+		why = token_key_new(key, name, epoch, &k->tokens[domain]);
+	key_free(key);
+	return why == SEAL_OK || seal_fail(e, why, "token key of domain %s, epoch %u", name, epoch);
+}
+
+static bool
+tokens_open(struct keys *k, const struct worker *w, struct err *e)
+{
+	const struct model *m = w->model;
+	unsigned epochs[DOMAINS_MAX] = {0};
+	int fds[DOMAINS_MAX];
+
+	for (unsigned i = 0; i < w->keys_n; i++) {
+		unsigned domain, epoch;
+
+		if (!token_name_read(m, w->keys[i].name, &domain, &epoch) ||
+		    epoch <= epochs[domain])
+			continue;
+		epochs[domain] = epoch;
+		fds[domain] = w->keys[i].fd;
+	}
+	for (unsigned i = 0; i < m->domains_n; i++) {
+		if (!epochs[i])
+			return err_set(e, EXIT_PERMISSION,
+				       "no token key of domain %s was handed over; `weir keys "
+				       "init` makes it",
+				       m->domains[i].name.s);
+		if (!token_open(k, m, i, epochs[i], fds[i], e))
+			return false;
+	}
+	return true;
+}
+
+bool
+keys_open(struct keys *k, const struct worker *w, struct err *e)
+{
+	int fd = skel_key(w, policy_name);
+
+	*k = (struct keys){0};
+	if (!secret_open(true, e))
+		return false;
+	if (fd < 0)
+		return err_set(e, EXIT_PERMISSION,
+			       "no policy was handed over; `weir keys policy sign` makes it");
+	if (!skel_read_fd(fd, POLICY_BYTES_MAX, &k->file, e))
+		return err_context(e, "policy");
+	return tokens_open(k, w, e);
+}
+
+void
+keys_free(struct keys *k)
+{
+	for (unsigned i = 0; i < DOMAINS_MAX; i++)
+		token_key_free(k->tokens[i]);
+	policy_free(&k->policy);
+	buf_free(&k->file);
+	*k = (struct keys){0};
+}
+
+bool
+keys_admit(struct keys *k, const struct model *m, const struct own *o, int64_t now_wall_us,
+	   struct err *e)
+{
+	struct policy read = {0};
+	enum seal_error why;
+
+	if (!o->has_policy)
+		return err_set(e, EXIT_PERMISSION,
+			       "the database pins no policy of this pipeline; `weir apply` does");
+	why = policy_decode(k->file.data, k->file.len, o->policy_root, &read);
+	if (why == SEAL_OK)
+		why = policy_usable(&read, m->pipeline.s, o->policy_serial, now_wall_us / 1000);
+	if (why != SEAL_OK) {
+		policy_free(&read);
+		return seal_fail(e, why, "the policy");
+	}
+	if (k->admitted) {
+		policy_free(&read);
+		return true;
+	}
+	k->policy = read;
+	k->admitted = policy_model_check(&k->policy, m, e);
+	return k->admitted;
+}
