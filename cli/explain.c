@@ -1,6 +1,7 @@
 /*
  * explain: one process out of the stored state. Shows values of fields, on stdout: who can run it
- * has the owner's DSN and could read them anyway.
+ * has the owner's DSN and could read them anyway. Of a sealed value it says to whom it is sealed:
+ * nothing here opens one.
  */
 #include "cli.h"
 
@@ -136,20 +137,57 @@ explain_read(struct explained *x, struct pg *pg, struct err *e)
 
 /* ---- showing ---- */
 
+/* The class of a sealed value by where it is from; NULL: the file knows that field no more. */
+static const char *
+class_of(const struct model *m, const struct carried *c)
+{
+	for (unsigned i = 0; i < m->sources_n; i++) {
+		const struct source *s = &m->sources[i];
+		if (strlen(s->label) != c->source_len || memcmp(s->label, c->source, c->source_len))
+			continue;
+		for (unsigned k = 0; k < s->fields_n; k++)
+			if (s->fields[k].class >= 0 && strlen(s->fields[k].path) == c->path_len &&
+			    !memcmp(s->fields[k].path, c->path, c->path_len))
+				return m->classes[s->fields[k].class].s;
+	}
+	return NULL;
+}
+
 static void
-value_show(const struct value *v, struct buf *out)
+sealed_show(const struct model *m, const struct value *v, struct buf *out)
+{
+	struct carried c;
+	const char *class = NULL;
+
+	if (wire_carried_read(v->text, v->len, &c)) {
+		if (wire_payload_erased(c.payload, c.payload_len)) {
+			buf_text(out, "erased");
+			return;
+		}
+		class = class_of(m, &c);
+	}
+	buf_text(out, "sealed");
+	if (class)
+		buf_printf(out, " (%s)", class);
+}
+
+static void
+value_show(const struct model *m, const struct value *v, struct buf *out)
 {
 	buf_clear(out);
 	if (v->type == VALUE_NULL)
 		buf_text(out, "-");
+	else if (v->type == VALUE_SEALED)
+		sealed_show(m, v, out);
 	else
 		value_print(v, out);
 }
 
 static void
-line(struct buf *out, const char *name, const struct value *v, struct buf *text)
+line(const struct model *m, struct buf *out, const char *name, const struct value *v,
+     struct buf *text)
 {
-	value_show(v, text);
+	value_show(m, v, text);
 	buf_printf(out, "  %-14s %s\n", name, buf_cstr(text));
 }
 
@@ -158,7 +196,7 @@ time_line(struct buf *out, const char *name, int64_t us, const char *words, stru
 {
 	struct value v = value_timestamp(us);
 
-	value_show(&v, text);
+	value_show(NULL, &v, text);
 	buf_printf(out, "  %-14s %s%s\n", name, buf_cstr(text), words);
 }
 
@@ -259,7 +297,7 @@ folds_text(const struct explained *x, struct buf *out, struct buf *text)
 	struct grid *g = grid_new(heads, 3);
 
 	for (unsigned i = 0; i < m->folds_n; i++) {
-		value_show(&x->inputs[PROCESS_FIXED + i], text);
+		value_show(m, &x->inputs[PROCESS_FIXED + i], text);
 		grid_cell(g, "%s", m->folds[i].name.s);
 		grid_cell(g, "%s", buf_cstr(text));
 		grid_cell(g, "%s", m->folds[i].definition ? m->folds[i].definition : "");
@@ -274,13 +312,13 @@ explain_text(const struct explained *x, struct buf *out)
 	const struct value *v = x->inputs;
 	struct buf text = {0};
 
-	value_show(&v[PROCESS_STATUS], &text);
+	value_show(x->model, &v[PROCESS_STATUS], &text);
 	buf_printf(out, "process %s of pipeline %s is %s\n", x->id, x->model->pipeline.s,
 		   buf_cstr(&text));
-	line(out, "first event", &v[PROCESS_FIRST_EVENT_AT], &text);
-	line(out, "last event", &v[PROCESS_LAST_EVENT_AT], &text);
+	line(x->model, out, "first event", &v[PROCESS_FIRST_EVENT_AT], &text);
+	line(x->model, out, "last event", &v[PROCESS_LAST_EVENT_AT], &text);
 	if (v[PROCESS_CLOSED_AT].type != VALUE_NULL)
-		line(out, "closed", &v[PROCESS_CLOSED_AT], &text);
+		line(x->model, out, "closed", &v[PROCESS_CLOSED_AT], &text);
 	missing_text(x, out);
 	due_text(x, out, &text);
 	seen_text(x, out);
@@ -293,9 +331,9 @@ explain_text(const struct explained *x, struct buf *out)
 }
 
 static void
-value_json(const struct value *v, struct buf *out, struct buf *text)
+value_json(const struct model *m, const struct value *v, struct buf *out, struct buf *text)
 {
-	value_show(v, text);
+	value_show(m, v, text);
 	if (v->type == VALUE_NULL)
 		buf_text(out, "null");
 	else if (v->type == VALUE_BOOLEAN || v->type == VALUE_INTEGER || v->type == VALUE_JSON)
@@ -305,12 +343,13 @@ value_json(const struct value *v, struct buf *out, struct buf *text)
 }
 
 static void
-json_member(struct buf *out, const char *name, const struct value *v, struct buf *text)
+json_member(const struct model *m, struct buf *out, const char *name, const struct value *v,
+	    struct buf *text)
 {
 	buf_byte(out, ',');
 	cli_json(out, name);
 	buf_byte(out, ':');
-	value_json(v, out, text);
+	value_json(m, v, out, text);
 }
 
 static void
@@ -348,11 +387,11 @@ explain_json(const struct explained *x, struct buf *out)
 	cli_json(out, x->id);
 	buf_text(out, ",\"pipeline\":");
 	cli_json(out, m->pipeline.s);
-	json_member(out, "status", &v[PROCESS_STATUS], &text);
-	json_member(out, "first_event_at", &v[PROCESS_FIRST_EVENT_AT], &text);
-	json_member(out, "last_event_at", &v[PROCESS_LAST_EVENT_AT], &text);
-	json_member(out, "closed_at", &v[PROCESS_CLOSED_AT], &text);
-	json_member(out, "due_at", &due, &text);
+	json_member(m, out, "status", &v[PROCESS_STATUS], &text);
+	json_member(m, out, "first_event_at", &v[PROCESS_FIRST_EVENT_AT], &text);
+	json_member(m, out, "last_event_at", &v[PROCESS_LAST_EVENT_AT], &text);
+	json_member(m, out, "closed_at", &v[PROCESS_CLOSED_AT], &text);
+	json_member(m, out, "due_at", &due, &text);
 	lists_json(x, out);
 	buf_printf(out,
 		   ",\"events\":%lld,\"revision\":%lld,\"key_group\":%lld,\"epoch\":%lld,"
@@ -363,7 +402,7 @@ explain_json(const struct explained *x, struct buf *out)
 		buf_text(out, i ? "," : "");
 		cli_json(out, m->folds[i].name.s);
 		buf_byte(out, ':');
-		value_json(&v[PROCESS_FIXED + i], out, &text);
+		value_json(m, &v[PROCESS_FIXED + i], out, &text);
 	}
 	buf_text(out, "}}\n");
 	buf_free(&text);

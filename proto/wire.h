@@ -235,6 +235,8 @@ bool wire_body_check(const struct model *m, const struct record *rec);
 
 /* True: has the form of a payload (its first four bytes and its length), or is the erased form. */
 bool wire_payload_check(const void *p, size_t n);
+/* Of a payload that was checked: the person was erased before it was sealed. */
+bool wire_payload_erased(const void *p, size_t n);
 void wire_carried_write(struct buf *b, const struct carried *c);
 /* False: not the bytes of one. */
 bool wire_carried_read(const void *p, size_t n, struct carried *c);

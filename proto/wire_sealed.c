@@ -49,6 +49,12 @@ wire_payload_check(const void *p, size_t n)
 	return n > PAYLOAD_AROUND && n <= PAYLOAD_BYTES_MAX;
 }
 
+bool
+wire_payload_erased(const void *p, size_t n)
+{
+	return n == PAYLOAD_ERASED_BYTES && ((const uint8_t *)p)[2] == PAYLOAD_ERASED;
+}
+
 /* Bound to a person, or erased as that person's: exactly when there is one. */
 static bool
 payload_suits(const void *p, size_t n, bool has_sid)

@@ -175,7 +175,7 @@ dead_write(struct shard *s, struct item *it, enum role stage, const char *reason
 			 .has_digest = rec->kind == RECORD_DEAD,
 			 .body = rec->body,
 			 .body_len = rec->body_len,
-			 .has_sid = rec->has_sid};
+			 .has_sid = rec->kind == RECORD_DEAD && rec->has_sid};
 
 	rid_fill(s, it);
 	memcpy(d.rid, rec->rid, RID_BYTES);
