@@ -115,7 +115,7 @@ class Reader:
             if len(set(names)) != len(names):
                 raise ValueError(f"the query has two columns of one name: {names}")
             yield names, None
-            places = _Places(cursor)
+            places = _Places(self.connection, cursor, lambda: self.release.policy)
             while chunk := cursor.fetchmany(ROWS_AT_ONCE):
                 carried = [places.carried(row) for row in chunk]
                 self._ask(keys, (c for row in carried for c in row.values()), purpose)
@@ -189,30 +189,58 @@ def _for_frame(value, exact):
     return value
 
 
-class _Places:
-    """Which columns of a result hold sealed values, and that they lie where they belong: a table's row that names its
-    record (rid) holds no value of another record."""
+_COLUMNS = """
+SELECT a.attrelid, a.attnum, a.attname, coalesce(p.relname, c.relname)
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_catalog.pg_class p ON p.oid = i.inhparent
+WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND c.relnamespace = pg_catalog.to_regnamespace('development_schema')
+"""
 
-    def __init__(self, cursor):
+
+class _Places:
+    """
+    Which columns of a result hold sealed values, and that they lie where they belong. A value brings along what it is
+    bound to (source, field, record), so it would open wherever somebody has put it. Columns that come straight from a
+    raw table tell where they are from, and so: a value of another source, of another sensitive field, or, with rid
+    among the columns, of another record is refused.
+    """
+
+    def __init__(self, connection, cursor, policy):
         result = cursor.pgresult
-        self.bytea = [i for i, d in enumerate(cursor.description) if d.type_code == BYTEA_OID]
-        table = [result.ftable(i) for i in range(len(cursor.description))]
-        rids = {table[i]: i for i, d in enumerate(cursor.description) if d.name == "rid" and table[i]}
-        self.rid_of = {i: rids.get(table[i]) for i in self.bytea}
+        described = list(enumerate(cursor.description))
+        self.bytea = [i for i, d in described if d.type_code == BYTEA_OID]
+        tables = sorted({result.ftable(i) for i in self.bytea} - {0})
+        named = {(t, n): (column, table) for t, n, column, table in connection.execute(_COLUMNS, (tables,))} if tables else {}
+        origin = {i: named.get((result.ftable(i), result.ftablecol(i))) for i, _ in described}
+        rids = {result.ftable(i): i for i, _ in described if origin[i] and origin[i][0] == "rid"}
+        self.rid_of = {i: rids.get(result.ftable(i)) for i in self.bytea}
+        self.source_of, self.path_of = {}, {}
+        for i in self.bytea:
+            column, table = origin[i] or ("", "")
+            if table.startswith("raw_"):
+                source = self.source_of[i] = table.removeprefix("raw_")
+                self.path_of[i] = column, {s.path for s in policy().sensitive if s.source == source}
 
     def carried(self, row):
         """{column: Carried} of a row."""
         found = {}
         for i in self.bytea:
             c = _carried(row[i])
-            if c is None:
-                continue
-            rid = row[self.rid_of[i]] if self.rid_of[i] is not None else None
-            rid = rid.bytes if isinstance(rid, uuid.UUID) else rid
-            if rid is not None and bytes(rid) != c.rid:
-                raise Auth(f"{c.path}: a value of another record")
-            found[i] = c
+            if c is not None:
+                self._judge(i, row, c)
+                found[i] = c
         return found
+
+    def _judge(self, i, row, c):
+        rid = row[self.rid_of[i]] if self.rid_of[i] is not None else None
+        rid = rid.bytes if isinstance(rid, uuid.UUID) else rid
+        if rid is not None and bytes(rid) != c.rid:
+            raise Auth(f"{c.path}: a value of another record")
+        if i not in self.source_of:
+            return
+        column, paths = self.path_of[i]
+        if c.source.split("@")[0] != self.source_of[i] or column in paths and c.path != column:
+            raise Auth(f"{column}: a value of another field")
 
 
 def open_file(path, member_key, passphrase=None, passphrase_file=None):

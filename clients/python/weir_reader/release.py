@@ -2,7 +2,7 @@
 steps, since one could be rolled back after the keys were seen."""
 
 from . import envelope, policy as policies
-from .errors import Commit, Policy, Recipient, SealError
+from .errors import Commit, Key, Policy, Recipient, SealError
 from .keyfile import ROLE, SecretKey
 
 KIDS_MAX, SIDS_MAX = 10_000, 100_000
@@ -69,9 +69,11 @@ class Release:
             rows = self.connection.execute("SELECT kind, id, rkid, core, body FROM key_schema.fetch(%s)",
                                            (ticket,), binary=True).fetchall()
             self._take(keys, rows)
+            known = {bytes(row[1]) for row in rows if row[0] == "wrap"}
             for kid in some_kids:
                 if kid not in keys.data:
-                    keys.refused.setdefault(kid, Recipient("no key of yours opens this"))
+                    keys.refused.setdefault(kid, Recipient("no key of yours opens this") if kid in known
+                                            else Key("no envelope of this data key is published"))
             for sid in some_sids:
                 keys.secrets.setdefault(sid, None)  # nobody knows this person: nothing opens
 
