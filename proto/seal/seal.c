@@ -4,6 +4,7 @@
 
 #include <sodium.h>
 
+#include "expr/utf8.h"
 #include "mem.h"
 #include "pack.h"
 #include "seal/data_key.h"
@@ -401,6 +402,15 @@ seal_open(struct data_key *k, struct seal_place *at, const uint8_t rid[static RI
 }
 
 static bool
+characters_valid(const struct value *v)
+{
+	size_t bad;
+
+	return (v->type != VALUE_TEXT && v->type != VALUE_JSON) ||
+	       utf8_check(v->text, v->len, &bad);
+}
+
+static bool
 plain_read(struct pack_reader *r, struct value *v, bool *raw)
 {
 	struct pack_view view;
@@ -411,7 +421,7 @@ plain_read(struct pack_reader *r, struct value *v, bool *raw)
 		return false;
 	*raw = r->data[0] >= 0xc4 && r->data[0] <= 0xc6; /* bin 8, 16, 32 */
 	if (!*raw)
-		return pack_view_value(r, view, v) && v->type != VALUE_SEALED;
+		return pack_view_value(r, view, v) && v->type != VALUE_SEALED && characters_valid(v);
 	if (!pack_view_bytes(r, view, &bytes, &n))
 		return false;
 	*v = value_text((const char *)bytes, n);

@@ -23,7 +23,8 @@
  *   timestamp  ext 3: microseconds since 1970-01-01T00:00:00Z, 8 bytes likewise
  *   json       ext 4: the text as UTF-8
  *   raw bytes  bin: a dead letter's event, which need not be UTF-8
- * Anything else (float32, arrays, maps, other ext, trailing bytes) is SEAL_VALUE.
+ * str and json are valid UTF-8 without NUL. Anything else (float32, NaN, arrays, maps, other ext,
+ * trailing bytes) is SEAL_VALUE.
  *
  * Order of a reader's checks, which decides the error class: fewer than 4 bytes MALFORMED; VERSION;
  * SUITE; flags: not 0, 1, 2: FLAGS; padexp PADDING; flags 2: padexp not 0 PADDING, other length
