@@ -62,11 +62,18 @@ MUSTCHECK bool plan_ask(struct plan *p, const char *sql, const char *const *para
 /* Whether --allow-destructive names it ("table.column" or "table", with or without the schema). */
 bool plan_allowed(const struct plan *p, const char *table, const char *column);
 
+/* "[weir pipeline=NAME" of a comment made by us; false: what it stands at is not Weir's. */
+bool plan_comment_pipeline(const char *comment, char name[NAME_BYTES_MAX + 1]);
+
 /* The parts, in order. */
 MUSTCHECK bool plan_admin(struct plan *p, struct err *e);  /* migrations, schemas, groups */
 MUSTCHECK bool plan_logins(struct plan *p, struct err *e); /* logins and their files, the rid key */
 MUSTCHECK bool plan_pipeline(struct plan *p, struct err *e); /* the pipeline's row, its sources */
+MUSTCHECK bool plan_policy(struct plan *p, struct err *e);
 MUSTCHECK bool plan_tables(struct plan *p, struct err *e);
+/* Of plan_tables: which raw tables there are, and for how long; aggregates. */
+MUSTCHECK bool plan_raw(struct plan *p, struct err *e);
+MUSTCHECK bool plan_aggregates(struct plan *p, struct err *e);
 MUSTCHECK bool plan_rows(struct plan *p, struct err *e); /* special members, calendars */
 MUSTCHECK bool plan_grants(struct plan *p, struct err *e);
 
