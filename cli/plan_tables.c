@@ -9,7 +9,15 @@
 #include "owner.h"
 
 /* Columns of plan.columns. */
-enum { AT_TABLE, AT_COLUMN, AT_TYPE, AT_COMMENT, AT_KEY };
+enum { AT_TABLE, AT_COLUMN, AT_TYPE, AT_COMMENT, AT_KEY, AT_SCHEMA };
+
+/* Columns of plan.comments. */
+enum { OF_TABLE, OF_COMMENT, OF_SCHEMA };
+
+/* Days of raw events are partitions, which are not planned one by one. */
+#define OURS                                                                                       \
+	" WHERE n.nspname IN ('analytical_schema', 'development_schema')"                          \
+	" AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
 
 static bool
 catalogue_read(struct plan *p, struct err *e)
@@ -17,44 +25,56 @@ catalogue_read(struct plan *p, struct err *e)
 	return pg_exec(p->pg,
 		       "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod),"
 		       " coalesce(col_description(c.oid, a.attnum), ''),"
-		       " coalesce(a.attnum = ANY (i.indkey), false)"
+		       " coalesce(a.attnum = ANY (i.indkey), false), n.nspname"
 		       " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
 		       " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT "
 		       "a.attisdropped"
-		       " LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary"
-		       " WHERE n.nspname = 'analytical_schema' AND c.relkind IN ('r', 'p')"
-		       " ORDER BY c.relname, a.attnum",
+		       " LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary" OURS
+		       " ORDER BY n.nspname, c.relname, a.attnum",
 		       &p->columns, e) &&
 	       pg_exec(p->pg,
-		       "SELECT c.relname, coalesce(obj_description(c.oid, 'pg_class'), '')"
-		       " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-		       " WHERE n.nspname = 'analytical_schema' AND c.relkind IN ('r', 'p')",
+		       "SELECT c.relname, coalesce(obj_description(c.oid, 'pg_class'), ''), "
+		       "n.nspname"
+		       " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace" OURS,
 		       &p->comments, e);
+}
+
+static const char *
+schema_of(const struct table *t)
+{
+	return ddl_schemas[ddl_table_schema(t)].name;
 }
 
 /* The table's comment, NULL when there is no such table. */
 static const char *
-table_there(const struct plan *p, const char *name)
+table_there(const struct plan *p, const struct table *t)
 {
 	for (unsigned i = 0; i < pg_rows(p->comments); i++)
-		if (!strcmp(pg_text(p->comments, i, 0), name))
-			return pg_text(p->comments, i, 1);
+		if (!strcmp(pg_text(p->comments, i, OF_TABLE), t->name.s) &&
+		    !strcmp(pg_text(p->comments, i, OF_SCHEMA), schema_of(t)))
+			return pg_text(p->comments, i, OF_COMMENT);
 	return NULL;
 }
 
+/* Is row i of plan.columns a column of that table? */
+static bool
+column_of(const struct plan *p, unsigned i, const struct table *t)
+{
+	return !strcmp(pg_text(p->columns, i, AT_TABLE), t->name.s) &&
+	       !strcmp(pg_text(p->columns, i, AT_SCHEMA), schema_of(t));
+}
+
 static int
-column_there(const struct plan *p, const char *table, const char *column)
+column_there(const struct plan *p, const struct table *t, const char *column)
 {
 	for (unsigned i = 0; i < pg_rows(p->columns); i++)
-		if (!strcmp(pg_text(p->columns, i, AT_TABLE), table) &&
-		    !strcmp(pg_text(p->columns, i, AT_COLUMN), column))
+		if (column_of(p, i, t) && !strcmp(pg_text(p->columns, i, AT_COLUMN), column))
 			return (int)i;
 	return -1;
 }
 
-/* "[weir pipeline=NAME" of a comment made by us; false: the table is not Weir's. */
-static bool
-comment_pipeline(const char *comment, char name[NAME_BYTES_MAX + 1])
+bool
+plan_comment_pipeline(const char *comment, char name[NAME_BYTES_MAX + 1])
 {
 	static const char tail[] = "[weir pipeline=";
 	const char *at = strstr(comment, tail);
@@ -91,10 +111,10 @@ comments_plan(struct plan *p, unsigned table)
 
 	ddl_table_name(p->model, table, &object);
 	ddl_table_comment(p->model, table, &text);
-	comment_plan(p, "TABLE", buf_cstr(&object), &text, table_there(p, t->name.s), t->name.s);
+	comment_plan(p, "TABLE", buf_cstr(&object), &text, table_there(p, t), t->name.s);
 	size_t base = object.len;
 	for (unsigned i = 0; i < n; i++) {
-		int at = column_there(p, t->name.s, columns[i].name);
+		int at = column_there(p, t, columns[i].name);
 		object.len = base;
 		buf_byte(&object, '.');
 		pg_quote_name(&object, columns[i].name);
@@ -114,7 +134,8 @@ static void
 table_create(struct plan *p, unsigned table)
 {
 	const struct table *t = &p->model->tables[table];
-	static const char *const kinds[] = {"fact", "dimension", "calendar"};
+	static const char *const kinds[] = {"fact", "dimension", "calendar", "raw events",
+					    "sealed folds"};
 	struct ddl_column columns[DDL_COLUMNS_MAX];
 	unsigned n = ddl_columns(p->model, table, columns);
 	struct buf sql = {0};
@@ -122,8 +143,9 @@ table_create(struct plan *p, unsigned table)
 	ddl_create_table(p->model, table, &sql);
 	/* Its comments belong to it and are not worth lines of their own. */
 	buf_text(&sql, ";\n");
+	ddl_after_create(p->model, table, &sql);
 	ddl_comments(p->model, table, &sql);
-	plan_add(p, '+', &sql, "table analytical_schema.%s (%s, %u columns)", t->name.s,
+	plan_add(p, '+', &sql, "table %s.%s (%s, %u columns)", schema_of(t), t->name.s,
 		 kinds[t->kind], n);
 }
 
@@ -205,12 +227,13 @@ column_wanted(const struct ddl_column *columns, unsigned n, const char *name)
 static void
 table_alter(struct plan *p, unsigned table)
 {
-	const char *name = p->model->tables[table].name.s;
+	const struct table *t = &p->model->tables[table];
+	const char *name = t->name.s;
 	struct ddl_column columns[DDL_COLUMNS_MAX];
 	unsigned n = ddl_columns(p->model, table, columns);
 
 	for (unsigned i = 0; i < n; i++) {
-		int at = column_there(p, name, columns[i].name);
+		int at = column_there(p, t, columns[i].name);
 		if (at < 0) {
 			column_add(p, table, &columns[i]);
 			continue;
@@ -226,7 +249,7 @@ table_alter(struct plan *p, unsigned table)
 				      name, columns[i].name);
 	}
 	for (unsigned i = 0; i < pg_rows(p->columns); i++)
-		if (!strcmp(pg_text(p->columns, i, AT_TABLE), name) &&
+		if (column_of(p, i, t) &&
 		    !column_wanted(columns, n, pg_text(p->columns, i, AT_COLUMN)))
 			column_drop(p, table, pg_text(p->columns, i, AT_COLUMN));
 	comments_plan(p, table);
@@ -238,17 +261,22 @@ table_ours(struct plan *p, const struct table *t, const char *comment)
 {
 	char owner[NAME_BYTES_MAX + 1];
 
-	if (!comment_pipeline(comment, owner)) {
+	if (!plan_comment_pipeline(comment, owner)) {
 		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
-			      "table analytical_schema.%s is there and was not made by Weir; give "
+			      "table %s.%s is there and was not made by Weir; give "
 			      "the table another "
 			      "name in the pipeline file, or drop it",
-			      t->name.s);
+			      schema_of(t), t->name.s);
 		return false;
 	}
 	if (!strcmp(owner, p->model->pipeline.s))
 		return true;
-	if (t->kind != TABLE_CALENDAR)
+	if (ddl_table_schema(t) == SCHEMA_DEVELOPMENT)
+		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
+			      "table %s.%s belongs to pipeline %s; this pipeline needs a database "
+			      "of its own, or sources and folds that make no such table",
+			      schema_of(t), t->name.s, owner);
+	else if (t->kind != TABLE_CALENDAR)
 		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
 			      "table analytical_schema.%s belongs to pipeline %s; give it another "
 			      "name in this file",
@@ -256,16 +284,27 @@ table_ours(struct plan *p, const struct table *t, const char *comment)
 	return false;
 }
 
+/* Is row i of plan.comments a table of the model? */
+static bool
+table_wanted(const struct plan *p, unsigned i)
+{
+	for (unsigned t = 0; t < p->model->tables_n; t++)
+		if (!strcmp(pg_text(p->comments, i, OF_TABLE), p->model->tables[t].name.s) &&
+		    !strcmp(pg_text(p->comments, i, OF_SCHEMA), schema_of(&p->model->tables[t])))
+			return true;
+	return false;
+}
+
 static void
 tables_left(struct plan *p)
 {
 	for (unsigned i = 0; i < pg_rows(p->comments); i++) {
-		const char *name = pg_text(p->comments, i, 0);
+		const char *name = pg_text(p->comments, i, OF_TABLE);
+		const char *schema = pg_text(p->comments, i, OF_SCHEMA);
 		char owner[NAME_BYTES_MAX + 1];
 		struct buf sql = {0};
-		if (!comment_pipeline(pg_text(p->comments, i, 1), owner) ||
-		    strcmp(owner, p->model->pipeline.s) ||
-		    model_table_find(p->model, name, strlen(name)) >= 0)
+		if (!plan_comment_pipeline(pg_text(p->comments, i, OF_COMMENT), owner) ||
+		    strcmp(owner, p->model->pipeline.s) || table_wanted(p, i))
 			continue;
 		if (!plan_allowed(p, name, NULL)) {
 			plan_add_kind(
@@ -275,9 +314,9 @@ tables_left(struct plan *p)
 			    name, name);
 			continue;
 		}
-		buf_text(&sql, "DROP TABLE analytical_schema.");
+		buf_printf(&sql, "DROP TABLE %s.", schema);
 		pg_quote_name(&sql, name);
-		plan_add(p, '-', &sql, "table analytical_schema.%s", name);
+		plan_add(p, '-', &sql, "table %s.%s", schema, name);
 	}
 }
 
@@ -319,7 +358,7 @@ plan_tables(struct plan *p, struct err *e)
 	if (!catalogue_read(p, e))
 		return false;
 	for (unsigned i = 0; i < m->tables_n; i++) {
-		const char *comment = table_there(p, m->tables[i].name.s);
+		const char *comment = table_there(p, &m->tables[i]);
 		if (!comment)
 			table_create(p, i);
 		else if (table_ours(p, &m->tables[i], comment))
@@ -330,7 +369,7 @@ plan_tables(struct plan *p, struct err *e)
 			if (!foreign_key_plan(p, i, r, e))
 				return false;
 	tables_left(p);
-	return true;
+	return plan_raw(p, e) && plan_aggregates(p, e);
 }
 
 /* ---- special members and calendars ---- */
@@ -383,13 +422,13 @@ plan_rows(struct plan *p, struct err *e)
 {
 	for (unsigned i = 0; i < p->model->tables_n; i++) {
 		const struct table *t = &p->model->tables[i];
-		bool there = table_there(p, t->name.s) != NULL;
+		bool there = table_there(p, t) != NULL;
 		int64_t have = 0;
 		struct buf sql = {0};
 
-		if (t->kind == TABLE_FACT)
+		if (t->kind != TABLE_DIMENSION && t->kind != TABLE_CALENDAR)
 			continue;
-		if (p->refused && there && column_there(p, t->name.s, t->surrogate.s) < 0)
+		if (p->refused && there && column_there(p, t, t->surrogate.s) < 0)
 			continue; /* not such a table; that has been said */
 		if (there && !rows_there(p, i, " IN (-1, -2)", &have, e))
 			return false;

@@ -17,15 +17,22 @@ ddl_aggregate_name(const struct aggregate *a, struct buf *out)
 }
 
 void
+ddl_aggregate_refresh(const struct model *m, const struct aggregate *a, struct name *out)
+{
+	int n = snprintf(out->s, sizeof out->s, "refresh_%s_%s", m->pipeline.s, a->name.s);
+
+	check(n < (int)sizeof out->s); /* the pipeline file's reader saw to that */
+}
+
+void
 ddl_aggregate_function_name(const struct model *m, const struct aggregate *a, struct buf *out)
 {
-	char name[3 * NAME_BYTES_MAX];
+	struct name name;
 
-	snprintf(name, sizeof name, "refresh_%s_%s", m->pipeline.s, a->name.s);
-	check(strlen(name) <= NAME_BYTES_MAX);
+	ddl_aggregate_refresh(m, a, &name);
 	pg_quote_name(out, ddl_schemas[SCHEMA_ADMIN].name);
 	buf_byte(out, '.');
-	pg_quote_name(out, name);
+	pg_quote_name(out, name.s);
 	buf_text(out, "()");
 }
 

@@ -18,6 +18,8 @@
 
 /* data_visualization_schema."name" */
 void ddl_aggregate_name(const struct aggregate *a, struct buf *out);
+/* refresh_<pipeline>_<name> */
+void ddl_aggregate_refresh(const struct model *m, const struct aggregate *a, struct name *out);
 /* admin_schema."refresh_<pipeline>_<name>"(), as GRANT and SELECT take it. */
 void ddl_aggregate_function_name(const struct model *m, const struct aggregate *a, struct buf *out);
 
