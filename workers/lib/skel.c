@@ -78,6 +78,12 @@ skel_read_fd(int fd, size_t max, struct buf *out, struct err *e)
 	}
 }
 
+const char *
+skel_dir(const struct worker *w)
+{
+	return w->skel->dir;
+}
+
 int
 skel_key(const struct worker *w, const char *name)
 {

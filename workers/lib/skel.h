@@ -144,6 +144,9 @@ MUSTCHECK bool skel_serve(struct worker *w);
  */
 MUSTCHECK bool skel_read_fd(int fd, size_t max, struct buf *out, struct err *e);
 
+/* The directory of the pipes' sockets, as it was told; borrowed. */
+const char *skel_dir(const struct worker *w);
+
 /* The descriptor of a key file by its name; -1: not given. It stays the skeleton's. */
 int skel_key(const struct worker *w, const char *name);
 
