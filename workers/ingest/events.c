@@ -4,6 +4,7 @@
 
 #include "keyhash.h"
 #include "log.h"
+#include "replay.h"
 
 /* The bytes that make a queue's event the same event when it is delivered again. */
 static bool
@@ -164,13 +165,17 @@ rid_set(const struct ingest *in, const struct ingest_partition *part, const stru
 	const char *identity;
 	size_t n;
 
+	d->record.has_rid = true;
+	if (ev->replayed) {
+		memcpy(d->record.rid, ev->rid, RID_BYTES);
+		return true;
+	}
 	bool good = queue_identity(s, ev, d, &identity, &n);
 	rid_queue(in->rid_key, s->label, identity, n, d->record.rid);
-	d->record.has_rid = true;
 	return good;
 }
 
-static void
+static unsigned
 event_route(struct ingest *in, struct ingest_partition *part, const struct source_event *ev,
 	    bool good, struct mono now)
 {
@@ -184,13 +189,15 @@ event_route(struct ingest *in, struct ingest_partition *part, const struct sourc
 		dead_make(in, part, ev, d);
 	unsigned lane = route_record(&in->route, r, now);
 	part_routed(part, ev->offset, now);
-	if (r->has_time)
+	if (r->has_time && !part->made)
 		part_time(part, r->time_us);
+	part->caught_up = part->made;
 	route_spill(&in->route, lane, now);
 	if (d->undeclared) {
 		metric_add(in->w->page, METRIC_UNKNOWN_FIELDS, d->undeclared);
 		metric_source_add(in->w->page, part->source, METRIC_SOURCE_UNKNOWN, d->undeclared);
 	}
+	return lane;
 }
 
 static void
@@ -215,7 +222,24 @@ event_pass(struct ingest *in, struct ingest_partition *part, const struct source
 			return;
 		good = is == SEALED_GOOD;
 	}
-	event_route(in, part, ev, good, now);
+	if (ev->replayed && !good) {
+		/* It stays the dead letter that it is. */
+		part_routed(part, ev->offset, now);
+		part->caught_up = true;
+		replay_dead(in, part, ev->offset, d->reason);
+	} else {
+		unsigned lane = event_route(in, part, ev, good, now);
+
+		if (ev->replayed)
+			replay_routed(in, part, ev->offset, lane);
+	}
+}
+
+void
+event_again(struct ingest *in, struct ingest_partition *part, const struct source_event *ev,
+	    int64_t now_wall_us, struct mono now)
+{
+	event_pass(in, part, ev, now_wall_us, now, false);
 }
 
 bool

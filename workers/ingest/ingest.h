@@ -63,6 +63,7 @@ struct ingest {
 	uint8_t rid_key[RID_KEY_BYTES];
 	bool has_rid_key;
 	struct sealing *sealing; /* NULL: the pipeline seals nothing */
+	struct replay *replay;	 /* NULL: dead letters are not sent again through us */
 };
 
 /* reader.c */
@@ -78,7 +79,10 @@ unsigned reader_watch(const struct ingest *in, struct pollfd *fds, unsigned max)
 /* Starts a READY partition, or tells its driver of a DONE one. */
 MUSTCHECK bool reader_start(struct ingest *in, struct ingest_partition *part, struct mono now,
 			    struct err *e);
-void reader_answer(struct ingest *in, const struct committed *c);
+/* A partition that no driver has. */
+void reader_made_start(struct ingest *in, struct ingest_partition *part, struct mono now);
+bool reader_may_read(const struct ingest *in);
+void reader_answer(struct ingest *in, const struct committed *c, unsigned lane);
 bool reader_listed(const struct ingest *in);
 
 /* events.c */
@@ -86,6 +90,10 @@ bool reader_listed(const struct ingest *in);
 void events_release(struct ingest *in, int64_t now_wall_us, struct mono now, bool *more);
 MUSTCHECK bool event_take(struct ingest *in, unsigned source, const struct source_event *ev,
 			  int64_t now_wall_us, struct mono now, struct err *e);
+
+/* A dead letter sent again, of a partition that was made for it; ev->rid is its identity. */
+void event_again(struct ingest *in, struct ingest_partition *part, const struct source_event *ev,
+		 int64_t now_wall_us, struct mono now);
 
 /* names.c */
 void names_ask(struct ingest *in);

@@ -13,6 +13,7 @@
 #include "keyhash.h"
 #include "log.h"
 #include "mem.h"
+#include "replay.h"
 
 enum { ROOM_SHARE = 8 };
 
@@ -69,6 +70,8 @@ ingest_open(struct worker *w, struct err *e)
 	if (!decoder_new(w->model, &in->decoder, e))
 		return false;
 	if (w->model->classes_n && !sealing_open(w, &keeper, &in->sealing, e))
+		return false;
+	if (in->sealing && !w->index && !w->bounded && !replay_open(skel_dir(w), &in->replay, e))
 		return false;
 	if (w->rid_key_fd < 0)
 		return true;
@@ -129,7 +132,7 @@ committed_take(struct ingest *in, const struct frame *f, struct err *e)
 	bool good = parts_committed(&in->parts, f->from_index, &c, e);
 	if (good) {
 		credit_settle(&in->credit, f->from_index, &in->parts);
-		reader_answer(in, &c);
+		reader_answer(in, &c, f->from_index);
 		finish_done(in);
 		good = finish_committed(in, f->from_index, f->head.flags & FRAME_LAST, e);
 	}
@@ -177,7 +180,12 @@ ingest_frame(struct worker *w, const struct frame *f, struct err *e)
 static unsigned
 ingest_watch(struct worker *w, struct pollfd *fds, unsigned max)
 {
-	return reader_watch(w->state, fds, max);
+	const struct ingest *in = w->state;
+	unsigned n = reader_watch(in, fds, max);
+
+	if (in->replay && reader_may_read(in))
+		n += replay_watch(in->replay, fds + n, max - n);
+	return n;
 }
 
 static void
@@ -204,6 +212,8 @@ keys_turn(struct ingest *in, struct mono now, bool *more, struct err *e)
 	if (!sealing_step(in->sealing, now, wall_us, e))
 		return false;
 	events_release(in, wall_us, now, more);
+	if (in->replay && in->phase == INGEST_READING)
+		replay_step(in, wall_us, now);
 	return true;
 }
 
@@ -248,6 +258,7 @@ ingest_stop(struct worker *w)
 	if (!in)
 		return;
 	reader_close(in);
+	replay_close(in->replay);
 	sealing_free(in->sealing);
 	decoder_free(in->decoder);
 	route_free(&in->route);

@@ -263,6 +263,8 @@ static bool
 part_ours(const struct ingest_partition *part, const char *source_label, unsigned ingest,
 	  unsigned ingests)
 {
+	if (part->kind == PARTITION_TRANSIENT && !strcmp(part->label, PARTITION_DEAD))
+		return ingest == 0;
 	return label_hash(source_label, strlen(source_label), part->label, part->label_len) %
 		   ingests ==
 	       ingest;
@@ -324,6 +326,23 @@ parts_found(struct parts *p, unsigned source, const char *source_label,
 	}
 	part->state = !part->id ? PART_WANTED : part->was_done ? PART_DONE : PART_READY;
 	return slot_bind(p, part, f->slot, e);
+}
+
+struct ingest_partition *
+parts_made(struct parts *p, unsigned source, const char *label)
+{
+	struct ingest_partition *part = label_find(p, (uint16_t)source, label, strlen(label));
+
+	check(parts_owned(p) && source < p->sources);
+	if (!part)
+		part = part_add(p, (uint16_t)source, label, strlen(label));
+	if (part->state == PART_ABSENT)
+		absent_revive(p, part);
+	check(part->state == PART_KNOWN && !part->made);
+	part->kind = PARTITION_TRANSIENT;
+	part->made = true;
+	part->state = part->id ? PART_READY : PART_WANTED;
+	return part;
 }
 
 bool

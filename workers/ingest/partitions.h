@@ -16,6 +16,8 @@
 #include "source.h"
 #include "wire.h"
 
+#define PARTITION_DEAD "$dead" /* label of the partition of dead letters sent again, of a source */
+
 enum part_state {
 	PART_KNOWN,  /* told by OWN, its source has not shown it yet */
 	PART_ABSENT, /* known, and its source was listed without it: told as caught up */
@@ -60,6 +62,8 @@ struct ingest_partition {
 	int64_t answered;     /* told to the driver as committed */
 	bool aligned, paused; /* held back by align; as told to the driver */
 	int64_t settle;	      /* nothing is read before all lanes have committed this position */
+	bool made;	      /* of dead letters sent again: no driver has it */
+	int64_t made_ticket;  /* the last one given */
 	uint32_t held;	      /* its events that wait for a person's secret (hold.h) */
 	bool done_told;
 };
@@ -106,6 +110,12 @@ bool parts_owned(const struct parts *p);
 MUSTCHECK bool parts_found(struct parts *p, unsigned source, const char *source_label,
 			   const struct source_found *f, unsigned ingest, unsigned ingests,
 			   struct ingest_partition **out, struct err *e);
+
+/*
+ * The transient partition of this label that no driver finds; always ingest 0's. READY, or WANTED
+ * when it has no id yet. Once.
+ */
+struct ingest_partition *parts_made(struct parts *p, unsigned source, const char *label);
 
 /* PART: an id. *out is ours and now READY or DONE, or NULL when we did not ask for it. */
 MUSTCHECK bool parts_named(struct parts *p, const struct partition *w,

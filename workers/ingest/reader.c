@@ -4,6 +4,7 @@
 
 #include "align.h"
 #include "log.h"
+#include "replay.h"
 
 static bool
 secret_get(void *ctx, const char *name, struct buf *out)
@@ -57,6 +58,8 @@ static void
 pause_tell(struct ingest *in, struct ingest_partition *part)
 {
 	struct driver *d = &in->drivers[part->source];
+	if (part->made)
+		return;
 	bool pause = part->aligned || in->paused_all || !part_settled(&in->parts, part);
 
 	if (pause != part->paused)
@@ -72,11 +75,22 @@ pauses_tell(struct ingest *in)
 			pause_tell(in, in->parts.reading[i]);
 }
 
+void
+reader_made_start(struct ingest *in, struct ingest_partition *part, struct mono now)
+{
+	parts_start(&in->parts, part, SOURCE_POSITION_NONE, now);
+	part->caught_up = true;
+}
+
 bool
 reader_start(struct ingest *in, struct ingest_partition *part, struct mono now, struct err *e)
 {
 	struct driver *d = &in->drivers[part->source];
 
+	if (part->made) {
+		reader_made_start(in, part, now);
+		return true;
+	}
 	if (part->state == PART_DONE)
 		return d->ops->done(d->self, part->slot, part->done_next, part->done_bytes, e);
 	int64_t at = part_start_position(&in->parts, part, d->source->from_latest);
@@ -171,7 +185,7 @@ frontiers_take(struct ingest *in, unsigned source, struct mono now)
 		struct ingest_partition *part = in->parts.reading[i];
 		struct source_frontier f = {0};
 
-		if (part->source != source || part->state != PART_READING)
+		if (part->source != source || part->state != PART_READING || part->made)
 			continue;
 		d->ops->frontier(d->self, part->slot, &f);
 		/* Not everything below the driver's frontier is routed while events are held. */
@@ -205,8 +219,8 @@ poll_size(const struct ingest *in, const struct driver *d)
 	return n ? (unsigned)n : 1;
 }
 
-static bool
-may_read(const struct ingest *in)
+bool
+reader_may_read(const struct ingest *in)
 {
 	return in->phase == INGEST_READING && !in->w->draining && credit_left(&in->credit) &&
 	       (!in->sealing || sealing_ready(in->sealing));
@@ -221,7 +235,7 @@ source_poll(struct ingest *in, unsigned source, struct mono now, bool *more, str
 
 	if (in->sealing)
 		sealing_look(in->sealing, now, wall_us);
-	unsigned max = may_read(in) ? poll_size(in, d) : 0, n = 0;
+	unsigned max = reader_may_read(in) ? poll_size(in, d) : 0, n = 0;
 	if (!d->ops->poll(d->self, now, in->events, max, &n, e))
 		return err_context(e, "source %s", d->source->name.s);
 	check(n <= max);
@@ -323,7 +337,7 @@ reader_next(const struct ingest *in)
 	 * A driver that has events is due at once, and stays so while nothing may be read: then it
 	 * is served by time (SERVE_MS), as its descriptors are.
 	 */
-	if (!may_read(in))
+	if (!reader_may_read(in))
 		return next;
 	for (unsigned i = 0; i < in->m->sources_n; i++)
 		next = mono_min(next, in->drivers[i].ops->next(in->drivers[i].self));
@@ -338,7 +352,7 @@ reader_watch(const struct ingest *in, struct pollfd *fds, unsigned max)
 	/*
 	 * While nothing may be read a ready descriptor would only spin: sources are served by time.
 	 */
-	if (!may_read(in))
+	if (!reader_may_read(in))
 		return 0;
 	for (unsigned i = 0; i < in->m->sources_n && n + SOURCE_FDS_MAX <= max; i++)
 		n += in->drivers[i].ops->watch(in->drivers[i].self, fds + n, SOURCE_FDS_MAX);
@@ -347,13 +361,17 @@ reader_watch(const struct ingest *in, struct pollfd *fds, unsigned max)
 
 /* What is durable in every lane is answered to the broker. */
 void
-reader_answer(struct ingest *in, const struct committed *c)
+reader_answer(struct ingest *in, const struct committed *c, unsigned lane)
 {
 	for (uint32_t i = 0; i < c->positions_n; i++) {
 		struct ingest_partition *part = parts_id(&in->parts, c->positions[i].partition);
 
 		if (!part || part->state != PART_READING)
 			continue;
+		if (part->made) {
+			replay_committed(in, part, lane);
+			continue;
+		}
 		int64_t min = part_committed_min(&in->parts, part);
 		if (min <= part->answered)
 			continue;

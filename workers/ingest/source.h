@@ -82,6 +82,8 @@ struct source_event {
 	 * is of it, for the digest. A text without values of the event.
 	 */
 	const char *reason;
+	bool replayed; /* a dead letter sent again (replay.c alone): rid is its identity */
+	uint8_t rid[RID_BYTES];
 };
 
 struct source_frontier {
