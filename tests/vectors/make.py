@@ -34,7 +34,8 @@ KINDS = {
     "root": "in: old_root, pipeline, serial, new_root, signature. out: {}",
     "public": "in: use (box, sign), pk. out: {}",
     "role": "a role's secret sealed to a member. in: sealed, secret (the member's), role, epoch, pk. out: secret",
-    "handover": "in: file, secret. out: pipeline, name, format, purpose, created, sha256 and length of the content",
+    "handover": "in: file, secret. out: pipeline, name, format, purpose, created, sha256 and length of the content, "
+                "the content where it is short, else null",
     "audit": "in: prev, text. out: hash",
     "audit_head": "in: audit (public key), pipeline, id, hash, at, signature. out: {}",
 }
@@ -500,7 +501,7 @@ def keyfiles():
     plain = f.keyfile("sealer", "sealer", secret)
     v("downgrade", "argon2id taken off", protected[:5] + b"\0" + protected[6:], "kdf", p=word)
     for at, what in ((4, "type"), (32, "nonce"), (58, "label"), (64, "secret"), (len(plain) - 1, "tag")):
-        v(f"flip_{at}", f"a bit of the {what} flipped", flip(plain, at, 2 if at == 4 else 1), "auth")
+        v(f"flip_{at}", f"a bit of the {what} flipped", flip(plain, at), "auth")
     v("flip_protected", "a bit flipped in a protected one", flip(protected, len(protected) - 1), "passphrase", p=word)
     v("renamed", "a label changed", plain.replace(b"\0\6sealer", b"\0\6escrow"), "auth")
     v("magic", "another magic", b"WRK2" + plain[4:], "malformed")
@@ -558,7 +559,8 @@ def handovers():
     def out(plain):
         import hashlib
         return {"pipeline": "loans", "name": "training", "format": "ndjson", "purpose": "credit model, ticket 12",
-                "created": created, "sha256": hashlib.sha256(plain).hexdigest(), "length": len(plain)}
+                "created": created, "sha256": hashlib.sha256(plain).hexdigest(), "length": len(plain),
+                "content": h(plain) if len(plain) < 64 else None}
     v = lambda name, words, file, error="ok", plain=None, secret=ANA: add(
         "handover", name, words, {"file": file if isinstance(file, dict) else h(file), "secret": h(secret)}, error,
         out(plain) if error == "ok" else None)
