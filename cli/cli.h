@@ -33,6 +33,7 @@ extern const unsigned verbs_n;
 
 /* One per file of this directory. */
 int apply_run(struct cli *c);
+int check_run(struct cli *c);
 int dead_run(struct cli *c);
 int demo_run(struct cli *c);
 int explain_run(struct cli *c);

@@ -25,6 +25,12 @@ const struct verb verbs[] = {
      "logins. Only adds: what would destroy data is refused unless named with\n"
      "--allow-destructive. Applying twice changes nothing: \"nothing to do\", exit 0.",
      options_apply},
+    {"check", check_run, 0, 1, "[PIPELINE]", "compare rights, logins, keys and policy with the file",
+     "Names each right, role, membership, login file, key file and policy that is missing or is\n"
+     "there without need, with the line that settles it. Changes nothing.\n"
+     "Exit codes: 0 as it should be, 78 something is not, 99 nothing was applied yet, 77 the login\n"
+     "was refused, 69 no database.",
+     options_pipeline},
     {"up", up_run, 0, 1, "[PIPELINE]", "run the pipeline until it is told to stop",
      "Validates, then becomes the supervisor. SIGTERM or Ctrl-C drains and exits 0.", options_up},
     {"run", run_run, 0, 1, "[PIPELINE]", "run the pipeline over what is there now, then end",
