@@ -373,7 +373,10 @@ fact_row(struct map *x, unsigned table, const struct subject *s)
 	outbox_written(x->outbox, table);
 }
 
-/* Of a decoded event, or of a process' sealed folds: nothing is computed. */
+/*
+ * Of a decoded event, or of a process' sealed folds: nothing is computed. A raw event has the rid
+ * with which it came, so that a reader can hold its sealed values against it.
+ */
 static void
 development_row(struct map *x, unsigned table, const struct subject *s)
 {
@@ -382,6 +385,8 @@ development_row(struct map *x, unsigned table, const struct subject *s)
 	if (s->event)
 		carried_reserve(x, s->event);
 	row_make(x, table, s, &row);
+	if (s->event)
+		memcpy(row.rid, record_bound(s->event), RID_BYTES);
 	if (s->event && s->event->has_sid) {
 		row.has_sid = true;
 		memcpy(row.sid, s->event->sid, SUBJECT_ID_BYTES);
