@@ -2,10 +2,12 @@
 
 import datetime
 import decimal
+import hashlib
 import json
 import os
 import pathlib
 import pickle
+import re
 import sys
 
 import msgpack
@@ -16,7 +18,7 @@ sys.path.insert(0, str(ROOT / "clients" / "python"))
 
 import seal_writer as writer
 import weir_reader
-from weir_reader import envelope, errors, handover, keyfile, policy, sealed, values
+from weir_reader import audit, envelope, errors, handover, keyfile, policy, release, sealed, values
 
 RID, SID, SECRET = bytes(range(16)), bytes(range(16, 32)), bytes(range(32))
 WHERE = ("loans", "application@#0", "customer.cpf")
@@ -315,10 +317,141 @@ def test_handover_files_that_are_wrong(world_of_keys):
 
 def test_names_of_errors_are_those_of_the_c_code():
     text = (ROOT / "proto" / "seal" / "error.h").read_text()
-    import re
     names = set(re.findall(r'X\([A-Z]+, "([a-z]+)"', text)) - {"ok"}
     assert names == set(errors.BY_NAME)
 
 
 def test_an_erased_value_is_one_thing():
     assert not weir_reader.ERASED and pickle.loads(pickle.dumps(weir_reader.ERASED)) is weir_reader.ERASED
+
+
+# ---- the vectors ----
+VECTORS = json.loads((ROOT / "tests" / "vectors" / "sealing.json").read_text())
+OF_A_WRITER = {"token", "admit"}  # what ingest and keeper do, and no reader
+
+
+def octets(x):
+    if isinstance(x, dict):
+        whole = bytes.fromhex(VECTORS["blobs"][x["blob"]])
+        return b"".join(whole[lo:hi] for lo, hi in x["slices"])
+    return None if x is None else bytes.fromhex(x)
+
+
+def canonical(value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime.datetime):
+        text = value.strftime("%S") + (f".{value.microsecond:06d}".rstrip("0") if value.microsecond else "")
+        return f"{value.year:04d}-{value.month:02d}-{value.day:02d}T{value.hour:02d}:{value.minute:02d}:{text}Z"
+    if isinstance(value, values.Json):
+        return value.text
+    if isinstance(value, decimal.Decimal):
+        return f"{value:f}"
+    return None if value is None or isinstance(value, bytes) else str(value)
+
+
+TYPES = {type(None): "null", bool: "boolean", int: "integer", float: "float", str: "text", bytes: "raw", decimal.Decimal: "decimal",
+         datetime.date: "date", datetime.datetime: "timestamp", values.Json: "json"}
+
+
+def the_policy(x):
+    return policy.decode(octets(VECTORS["policies"][x["policy"]]), octets(VECTORS["roots"]["good"]))
+
+
+def holder(secret, type_=keyfile.ROLE, label="role-data_science-1"):
+    return keyfile.SecretKey(type_, label, octets(secret))
+
+
+def open_field(x):
+    at = sealed.Carried(octets(x["payload"]), x["source"], x["field"], octets(x["rid"]), octets(x["sid"]))
+    key = sealed.DataKey(octets(x["key"]))
+    value = key.open(x["pipeline"], at, octets(x["s"]))
+    return {"plain": key.open_plain(x["pipeline"], at, octets(x["s"])).hex(), "type": TYPES[type(value)], "text": canonical(value),
+            "raw": value.hex() if isinstance(value, bytes) else None}
+
+
+def open_token_bytes(x):
+    t = sealed.token(octets(x["payload"]))
+    return {"epoch": t.epoch, "domain": t.domain, "hash": t.hash.hex()}
+
+
+def open_core(x):
+    c = envelope.verify_core(octets(x["core"]), the_policy(x))
+    return {"kid": c.kid.hex(), "commit": c.commit.hex(), "not_before": c.not_before_ms, "not_after": c.not_after_ms,
+            "pipeline": c.pipeline, "class": c.class_name}
+
+
+def open_wrap(x):
+    key = envelope.unwrap(octets(x["wrap"]), holder(x["secret"]), octets(x["commit"]))
+    return {"key": key._key.hex()}
+
+
+def open_envelope(x):
+    p = the_policy(x)
+    core, wraps = envelope.split(octets(x["envelope"]))
+    c, me = envelope.verify_core(core, p), holder(x["secret"])
+    mine = [w for w in wraps if envelope.wrap_recipient(w) == me.id]
+    if not mine:
+        raise errors.Recipient("envelope")
+    return {"key": envelope.unwrap(mine[0], me, c.commit)._key.hex(), "class": c.class_name}
+
+
+def open_keyfile(x):
+    key = keyfile.decode(octets(x["file"]), octets(x["passphrase"]))
+    return {"type": keyfile.NAMES[key.type], "label": key.label, "secret": key._secret.hex()}
+
+
+def open_permissions(x):
+    keyfile.permitted(int(x["mode"], 8) if isinstance(x["mode"], str) else x["mode"], x["owner"], x["euid"])
+    return {}
+
+
+def open_policy(x):
+    root = octets(x.get("root") or VECTORS["roots"]["good"])
+    p = policy.decode(octets(VECTORS["policies"][x["policy"]]), root).usable(x["pipeline"], x["serial_min"], x["now"])
+    return {"serial": p.serial, "hash": p.hash.hex(), "pipeline": p.pipeline}
+
+
+def open_root(x):
+    policy.root_replaced(octets(x["old_root"]), x["pipeline"], x["serial"], octets(x["new_root"]), octets(x["signature"]))
+    return {}
+
+
+def open_public(x):
+    {"box": keyfile.check_box, "sign": keyfile.check_sign}[x["use"]](octets(x["pk"]))
+    return {}
+
+
+def open_role(x):
+    key = release.role_key(octets(x["sealed"]), holder(x["secret"], keyfile.MEMBER, "member-ana"), x["role"], x["epoch"], octets(x["pk"]))
+    return {"secret": key._secret.hex()}
+
+
+def open_handover(x):
+    head, content = handover.decode(octets(x["file"]), holder(x["secret"], keyfile.MEMBER, "member-ana"))
+    return {"pipeline": head.pipeline, "name": head.name, "format": head.format, "purpose": head.purpose, "created": head.created_ms,
+            "sha256": hashlib.sha256(content).hexdigest(), "length": len(content), "content": content.hex() if len(content) < 64 else None}
+
+
+def open_audit(x):
+    text = x["text"]
+    return {"hash": audit.row_hash(octets(x["prev"]), text.encode() if not re.fullmatch(r"(?:[0-9a-f]{2})*", text) else octets(text)).hex()}
+
+
+def open_audit_head(x):
+    audit.verify_head(octets(x["audit"]), x["pipeline"], x["id"], octets(x["hash"]), x["at"], octets(x["signature"]))
+    return {}
+
+
+def test_there_are_enough_vectors():
+    kinds = {v["kind"] for v in VECTORS["vectors"]} - OF_A_WRITER
+    assert len(VECTORS["vectors"]) >= 60 and kinds == {n.removeprefix("open_") for n in globals() if n.startswith("open_")} - {"one"}
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS["vectors"] if v["kind"] not in OF_A_WRITER], ids=lambda v: v["id"])
+def test_vector(vector):
+    open_ = globals()["open_" + vector["kind"]]
+    if vector["error"] == "ok":
+        assert open_(vector["in"]) == vector["out"], vector["words"]
+    else:
+        refused(vector["error"], open_, vector["in"])

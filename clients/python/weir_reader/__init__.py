@@ -5,9 +5,9 @@
         loans = reader.frame("SELECT * FROM development_schema.process", purpose="credit risk model")
 """
 
-from . import envelope, errors, handover, keyfile, policy, sealed, values
+from . import audit, envelope, errors, handover, keyfile, policy, sealed, values
 from .errors import SealError
 from .reader import ERASED, Opened, Reader, Sealed, load_key, open_file
 
-__all__ = ["ERASED", "Opened", "Reader", "SealError", "Sealed", "envelope", "errors", "handover", "keyfile",
+__all__ = ["ERASED", "Opened", "Reader", "SealError", "Sealed", "audit", "envelope", "errors", "handover", "keyfile",
            "load_key", "open_file", "policy", "sealed", "values"]

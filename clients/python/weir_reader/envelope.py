@@ -10,7 +10,7 @@ from .octets import Octets, key_id
 from .sealed import DataKey
 
 CORE_CONTEXT, MAGIC = b"WRE1-core\0", b"WRE1"
-CORE_BYTES_MAX, WRAP_BYTES, WRAPS_MAX = 512, 97, 64
+CORE_BYTES_MAX, WRAP_BYTES, WRAPS_MAX, NAME_MAX = 512, 97, 64, 63
 
 Core = collections.namedtuple(
     "Core", "kid commit not_before_ms not_after_ms sealer policy_hash pipeline class_name signed signature")
@@ -28,7 +28,7 @@ def core(data):
     kid, commit = c.take(16), c.take(32)
     not_before, not_after = c.number(8), c.number(8)
     sealer, policy_hash = c.take(16), c.take(16)
-    pipeline, class_name = c.name(), c.name()
+    pipeline, class_name = c.name(NAME_MAX, 1), c.name(NAME_MAX, 1)
     signed, signature = c.data[:c.at], c.take(64)
     c.end()
     if kid != commit[:16]:

@@ -26,13 +26,6 @@ class _Cut(Octets):
         return super().take(n)
 
 
-def _name(c, most):
-    text = c.name()
-    if len(text.encode()) > most:
-        raise Malformed(c.what)
-    return text
-
-
 def _head(c):
     start = c.data[:4]
     if not MAGIC.startswith(start):
@@ -42,8 +35,8 @@ def _head(c):
         raise Suite(c.what)
     c.expect(b"\0\0\0")
     kid, commit, created, policy_hash = c.take(16), c.take(32), c.number(8), c.take(16)
-    pipeline, name = _name(c, NAME_MAX), _name(c, NAME_MAX)
-    format_, purpose = _name(c, FORMAT_MAX), _name(c, PURPOSE_MAX)
+    pipeline, name = c.name(NAME_MAX), c.name(NAME_MAX)
+    format_, purpose = c.name(FORMAT_MAX), c.name(PURPOSE_MAX)
     n = c.number(1)
     if not 1 <= n <= RECIPIENTS_MAX:
         raise Malformed(c.what)

@@ -39,10 +39,13 @@ class Octets:
     def number(self, n):
         return int.from_bytes(self.take(n), "big")
 
-    def name(self):
+    def name(self, most=65535, least=0):
         """L(x) as text."""
+        n = self.number(2)
+        if not least <= n <= most:
+            raise Malformed(self.what)
         try:
-            return self.take(self.number(2)).decode()
+            return self.take(n).decode()
         except UnicodeDecodeError:
             raise Malformed(self.what) from None
 

@@ -8,7 +8,7 @@ import msgpack
 from .envelope import verify_signature
 from .errors import Malformed, Policy as NotThePolicy, Validity
 from .keyfile import check_box, check_sign
-from .octets import Octets, blake
+from .octets import Octets, blake, prefixed
 
 MAGIC, CONTEXT = b"WRP1", b"WRP1-policy\0"
 BYTES_MAX, NAME_MAX, PATH_MAX, WHERE_MAX = 4 * 1024 * 1024, 63, 255, 4096
@@ -114,7 +114,8 @@ def _by_name(rows):
 
 def _judge(p):
     named = [r for roles in p.classes.values() for r in roles] + [r for m in p.members.values() for r in m.roles]
-    good = (p.serial > 0 and p.sealers and DEAD_LETTER in p.classes and all(p.classes.values())
+    lists = [*p.classes.values(), *(m.roles for m in p.members.values()), *(h.recipients for h in p.handoffs.values())]
+    good = (p.serial > 0 and all(len(set(x)) == len(x) for x in lists) and p.sealers and DEAD_LETTER in p.classes and all(p.classes.values())
             and all(r in p.roles for r in named)
             and all(m in p.members for h in p.handoffs.values() for m in h.recipients)
             and all(s.class_name in p.classes for s in p.sensitive)
@@ -153,3 +154,9 @@ def decode(data, root):
     p.sources = {name: Source(*row) for name, row in _by_name(x[13]).items()}
     _judge(p)
     return p
+
+
+def root_replaced(old_root, pipeline, serial, new_root, signature):
+    """Raises unless the old root has named the new one, for policies of this serial and later ones."""
+    check_sign(new_root)
+    verify_signature(old_root, b"WRP1-root\0", prefixed(pipeline) + serial.to_bytes(8, "big") + bytes(new_root), signature)

@@ -128,6 +128,8 @@ class Reader:
     def _ask(self, keys, carried, purpose):
         kids, sids = set(), set()
         for c in carried:
+            if isinstance(c, SealError):
+                continue
             try:
                 h = sealed.head(c.payload)
             except SealError:
@@ -140,6 +142,8 @@ class Reader:
 
     def _open(self, keys, c, on_error):
         try:
+            if isinstance(c, SealError):
+                raise c
             h = sealed.head(c.payload)
             if h.erased:
                 return ERASED
@@ -222,25 +226,25 @@ class _Places:
                 self.path_of[i] = column, {s.path for s in policy().sensitive if s.source == source}
 
     def carried(self, row):
-        """{column: Carried} of a row."""
+        """{column: Carried, or the error why it is refused} of a row."""
         found = {}
         for i in self.bytea:
             c = _carried(row[i])
             if c is not None:
-                self._judge(i, row, c)
-                found[i] = c
+                found[i] = self._judge(i, row, c) or c
         return found
 
     def _judge(self, i, row, c):
         rid = row[self.rid_of[i]] if self.rid_of[i] is not None else None
         rid = rid.bytes if isinstance(rid, uuid.UUID) else rid
         if rid is not None and bytes(rid) != c.rid:
-            raise Auth(f"{c.path}: a value of another record")
+            return Auth(f"{c.path}: a value of another record")
         if i not in self.source_of:
-            return
+            return None
         column, paths = self.path_of[i]
         if c.source.split("@")[0] != self.source_of[i] or column in paths and c.path != column:
-            raise Auth(f"{column}: a value of another field")
+            return Auth(f"{column}: a value of another field")
+        return None
 
 
 def open_file(path, member_key, passphrase=None, passphrase_file=None):

@@ -2,10 +2,11 @@
 steps, since one could be rolled back after the keys were seen."""
 
 from . import envelope, policy as policies
-from .errors import Commit, Key, Policy, Recipient, SealError
+from .errors import Commit, Key, Malformed, Policy, Recipient, SealError
 from .keyfile import ROLE, SecretKey
 
 KIDS_MAX, SIDS_MAX = 10_000, 100_000
+SEALED_BYTES = 80
 
 
 class Keys:
@@ -21,6 +22,16 @@ def _pieces(kids, sids):
         yield kids[i * KIDS_MAX:(i + 1) * KIDS_MAX], sids[i * SIDS_MAX:(i + 1) * SIDS_MAX]
 
 
+def role_key(sealed, member, role, epoch, public):
+    """A role's secret, sealed to a member. public: the role's key as the policy has it."""
+    if len(sealed) != SEALED_BYTES:
+        raise Malformed("role key")
+    key = SecretKey(ROLE, f"role-{role}-{epoch}", member.unseal(sealed))
+    if key.public != public:
+        raise Commit(key.label)
+    return key
+
+
 def roles(rows, member, policy):
     """The member's role keys: [(member's name, rkid, pk, sealed)] opened, each the one that the policy lists."""
     name = member.label.removeprefix("member-")
@@ -31,13 +42,9 @@ def roles(rows, member, policy):
         if who != name or role is None:
             continue
         try:
-            secret = member.unseal(sealed)
+            found.append(role_key(sealed, member, role.name, role.epoch, role.public))
         except Recipient:
             continue  # sealed to an earlier key of this member
-        key = SecretKey(ROLE, f"role-{role.name}-{role.epoch}", secret)
-        if key.public != bytes(pk):
-            raise Commit(key.label)
-        found.append(key)
     return found
 
 

@@ -4,6 +4,7 @@ bytes (a raw event), decimal.Decimal, datetime.date, datetime.datetime in UTC, a
 import datetime
 import decimal
 import json
+import math
 
 import msgpack
 
@@ -63,6 +64,14 @@ def decode(plain):
         value = msgpack.unpackb(plain, raw=False, ext_hook=_extension, strict_map_key=True)
     except (ValueError, OverflowError, TypeError, msgpack.exceptions.UnpackException):
         raise Value("sealed value") from None
-    if isinstance(value, msgpack.Timestamp) or type(value) is int and not -2**63 <= value < 2**63:
+    if not _allowed(value):
         raise Value("sealed value")
     return value
+
+
+def _allowed(value):
+    if isinstance(value, (str, Json)):
+        return "\0" not in (value if isinstance(value, str) else value.text)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, msgpack.Timestamp) and (type(value) is not int or -2**63 <= value < 2**63)
