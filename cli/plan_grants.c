@@ -164,6 +164,34 @@ parameter_plan(struct plan *p, const struct name *login, struct err *e)
 	return true;
 }
 
+/* Whoever may create there can lay an object in the way of another's search_path. */
+static bool
+public_plan(struct plan *p, struct err *e)
+{
+	static const char revoke[] = "REVOKE CREATE ON SCHEMA public FROM PUBLIC";
+	struct buf sql = {0};
+	bool open, ours;
+
+	if (!plan_ask(p,
+		      "SELECT has_schema_privilege('public', to_regnamespace('public')::oid, "
+		      "'CREATE')",
+		      NULL, &open, e) ||
+	    !plan_ask(p,
+		      "SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = "
+		      "'public'",
+		      NULL, &ours, e))
+		return false;
+	if (open && ours) {
+		buf_text(&sql, revoke);
+		plan_add(p, '~', &sql, "schema public: not everybody may create in it");
+	} else if (open) {
+		plan_add_kind(p, CHANGE_NOTE, 'i', NULL,
+			      "everybody may create in schema public; as administrator: %s",
+			      revoke);
+	}
+	return true;
+}
+
 bool
 plan_grants(struct plan *p, struct err *e)
 {
@@ -179,7 +207,7 @@ plan_grants(struct plan *p, struct err *e)
 			 (l == LOGIN_LOAD && !p->model->foreign_keys_enforced &&
 			  !parameter_plan(p, &login, e)))
 			return false;
-	bool good = ddl_grants(p->model, grant_visit, &x, e);
+	bool good = public_plan(p, e) && ddl_grants(p->model, grant_visit, &x, e);
 	for (unsigned i = 0; i < x.n; i++) {
 		if (good)
 			plan_add(p, '+', &x.of[i].sql, "%u grant%s to %s", x.of[i].n,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ddl_aggregate.h"
 #include "log.h"
 #include "pg.h"
 
@@ -386,6 +387,20 @@ table_grants(struct granting *x, const struct table *t)
 	return reader_grants(x, &g, schema);
 }
 
+static bool
+aggregate_grants(struct granting *x, const struct aggregate *a)
+{
+	struct ddl_grant table = {.kind = OBJECT_TABLE}, function = {.kind = OBJECT_FUNCTION};
+	struct buf b = {0};
+
+	ddl_aggregate_function_name(x->m, a, &b);
+	snprintf(function.object, sizeof function.object, "%s", buf_cstr(&b));
+	buf_free(&b);
+	object_set(&table, SCHEMA_VISUALIZATION, a->name.s);
+	return grant(x, &function, LOGIN_TASK, "EXECUTE") &&
+	       reader_grants(x, &table, SCHEMA_VISUALIZATION);
+}
+
 bool
 ddl_grants(const struct model *m,
 	   bool (*visit)(void *ctx, const struct ddl_grant *g, struct err *e), void *ctx,
@@ -405,6 +420,9 @@ ddl_grants(const struct model *m,
 			return false;
 	for (unsigned t = 0; t < m->tables_n; t++)
 		if (!table_grants(&x, &m->tables[t]))
+			return false;
+	for (unsigned a = 0; a < m->aggregates_n; a++)
+		if (!aggregate_grants(&x, &m->aggregates[a]))
 			return false;
 	return true;
 }

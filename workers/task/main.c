@@ -49,6 +49,7 @@ task_open(struct worker *w, struct err *e)
 	w->state = t;
 	t->w = w;
 	t->retry_ms = TURN_MS;
+	t->chore.name = w->model->pipeline.s;
 	if (w->login_fd < 0)
 		return err_set(e, EXIT_CONFIG, "no login file was handed over; run `weir apply`");
 	bool got = skel_read_fd(w->login_fd, DSN_BYTES_MAX, &dsn, e);
@@ -77,7 +78,8 @@ static bool
 turn(struct task *t, struct err *e)
 {
 	uint64_t before = t->chore.emptied;
-	bool good = connected(t, e) && task_segments(&t->chore, e) && task_retain(&t->chore, e);
+	bool good = connected(t, e) && task_segments(&t->chore, e) && task_retain(&t->chore, e) &&
+		    task_partitions(&t->chore, e) && task_aggregates(&t->chore, e);
 
 	metric_add(t->w->page, METRIC_SEGMENTS_DROPPED, t->chore.emptied - before);
 	metric_set(t->w->page, METRIC_STATE_SEGMENTS, t->chore.holding);
