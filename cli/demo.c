@@ -63,7 +63,7 @@ pipeline_find(struct demo *d, struct err *e)
 {
 	static const char *const places[] = {"../examples", "../share/weir/examples",
 					     "../../examples"};
-	static const char name[] = "loans/pipeline.yaml";
+	static const char name[] = "loans/plain.yaml";
 	char self_path[START_PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self_path, sizeof self_path - 1);
 

@@ -60,15 +60,17 @@ conf_derive_hint(struct conf_tree *t, const struct field *f)
 bool
 conf_clear(struct conf_build *b, struct conf_node *n, const struct field *f, const char *what)
 {
-	if (f->class < 0)
-		return true;
-	if (f->domain >= 0)
-		conf_error(b->t, n, "%s cannot be a sensitive field; its token %s%s can be used",
-			   what, f->name.s, token_suffix);
-	else
-		conf_error(b->t, n, "%s cannot be a sensitive field: \"%s\" is sealed", what,
-			   f->name.s);
-	return false;
+	if (f->token_of >= 0)
+		conf_error(b->t, n,
+			   "%s cannot be a token: it is needed before tokens are made. Let the "
+			   "application send an identifier that is not sensitive",
+			   what);
+	else if (f->class >= 0)
+		conf_error(b->t, n,
+			   "%s cannot be a sensitive field: \"%s\" is sealed. Let the application "
+			   "send one that is not sensitive",
+			   what, f->name.s);
+	return f->class < 0 && f->token_of < 0;
 }
 
 void

@@ -31,7 +31,7 @@ tables:
   fact_sale:
     kind: fact
     grain: process
-    columns: { band: band, team: team, price: price, weight: weight, who: who }
+    columns: { band: band, team: team, price: price, weight: weight, who: who, b0: weight, subject: band }
     references: { dim_team: team, dim_day: sold }
 aggregates:
   by_band:

@@ -68,6 +68,7 @@ variables_setup(void **state)
 	setenv("WEIR_DSN", "postgresql://owner:secret@localhost/warehouse", 1);
 	setenv("WEIR_DATA", "/srv/loans", 1);
 	setenv("WEIR_LOGINS", "/etc/weir/logins", 1);
+	setenv("WEIR_KEYS", "/etc/weir/keys", 1);
 	setenv("WEIR_KAFKA", "localhost:9092", 1);
 	setenv("WEIR_AMQP", "amqp://weir:secret@localhost/loans", 1);
 	return 0;
@@ -78,7 +79,7 @@ variables_setup(void **state)
 static void
 example_sources(void **state)
 {
-	struct model *m = read_file("examples/loans/pipeline.yaml");
+	struct model *m = read_file("examples/loans/plain.yaml");
 
 	(void)state;
 	assert_string_equal(m->pipeline.s, "loans");
@@ -115,7 +116,7 @@ example_sources(void **state)
 static void
 example_folds(void **state)
 {
-	struct model *m = read_file("examples/loans/pipeline.yaml");
+	struct model *m = read_file("examples/loans/plain.yaml");
 
 	(void)state;
 	assert_int_equal(m->folds_n, 9);
@@ -149,7 +150,7 @@ example_folds(void **state)
 static void
 example_tables(void **state)
 {
-	struct model *m = read_file("examples/loans/pipeline.yaml");
+	struct model *m = read_file("examples/loans/plain.yaml");
 
 	(void)state;
 	assert_int_equal(m->tables_n, 4);
@@ -197,6 +198,43 @@ examples_valid(void **state)
 		assert_true(kafka->folds[i].id == mixed->folds[i].id);
 	model_free(kafka);
 	model_free(mixed);
+}
+
+/* The example that seals: what is sensitive is in no column of the star schema. */
+static void
+example_sealed(void **state)
+{
+	struct model *plain = read_file("examples/loans/plain.yaml");
+	struct model *m = read_file("examples/loans/pipeline.yaml");
+	const struct source *s = &m->sources[0];
+
+	(void)state;
+	assert_int_equal(m->classes_n, 3);
+	assert_int_equal(m->domains_n, 2);
+	assert_string_equal(m->keys_dir, "/etc/weir/keys");
+	assert_true(m->raw_warehouse);
+	assert_int_equal(m->aggregates_n, 1);
+	assert_int_equal(m->handoffs_n, 1);
+	assert_int_equal(m->tables_n, 4 + 3 + 1);
+	for (unsigned i = 0; i < m->sources_n; i++)
+		assert_string_equal(m->sources[i].fields[m->sources[i].subject_field].name.s,
+				    "case_id");
+	for (unsigned i = 0; i < s->fields_n; i++) {
+		bool sensitive = strcmp(s->fields[i].name.s, "resource") == 0 ||
+				 strcmp(s->fields[i].name.s, "amount_requested") == 0;
+		assert_int_equal(s->fields[i].class >= 0, sensitive);
+	}
+	for (unsigned t = 0; t < plain->tables_n; t++) {
+		assert_string_equal(m->tables[t].name.s, plain->tables[t].name.s);
+		for (unsigned i = 0; i < m->tables[t].columns_n; i++)
+			assert_true(m->tables[t].columns[i].type != VALUE_SEALED);
+	}
+	assert_string_equal(m->tables[1].key.s, "resource_token");
+	/* The folds that do not touch what is sensitive have the same state. */
+	assert_true(m->folds[0].id == plain->folds[0].id);
+	assert_true(m->folds[1].id != plain->folds[1].id);
+	model_free(plain);
+	model_free(m);
 }
 
 /* ---- slices ---- */
@@ -435,14 +473,17 @@ slices_agree(void **state)
 	struct model *example = read_file("examples/loans/mixed.yaml");
 	struct model *all = read_text(everything);
 	struct model *sealing = read_file("tests/golden/conf/sealing.yaml");
+	struct model *sealed = read_file("examples/loans/pipeline.yaml");
 
 	(void)state;
 	for (enum role r = 0; r < ROLE_MAX; r++) {
 		slice_check(example, r);
 		slice_check(all, r);
 		slice_check(sealing, r);
+		slice_check(sealed, r);
 	}
 	model_free(sealing);
+	model_free(sealed);
 	model_free(example);
 	model_free(all);
 }
@@ -546,7 +587,7 @@ sealing_fields(void **state)
 	assert_int_equal(m->sources[1].unknown, UNKNOWN_REJECT);
 	assert_int_equal(m->sources[1].unknown_field, -1);
 	assert_int_equal(m->sources[1].subject_field, -1);
-	assert_int_equal(m->sources[1].key_field, 1);
+	assert_int_equal(m->sources[1].key_field, 0);
 	/* Raw rows have all fields, so all of them are used. */
 	for (unsigned i = 0; i < s->fields_n; i++)
 		assert_true(s->fields[i].used);
@@ -753,7 +794,7 @@ secrets_not_printed(void **state)
 	conf_print_slice(m, ROLE_INGEST, &text);
 	assert_non_null(strstr(buf_cstr(&text), "hidden"));
 	model_free(m);
-	m = read_file("examples/loans/pipeline.yaml");
+	m = read_file("examples/loans/plain.yaml");
 	buf_clear(&text);
 	conf_print_effective(m, &text);
 	assert_null(strstr(buf_cstr(&text), "secret"));
@@ -1057,29 +1098,18 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(example_sources),
-	    cmocka_unit_test(example_folds),
-	    cmocka_unit_test(example_tables),
-	    cmocka_unit_test(examples_valid),
-	    cmocka_unit_test(everything_read),
-	    cmocka_unit_test(slices_agree),
-	    cmocka_unit_test(slice_not_of_another_role),
-	    cmocka_unit_test(sealing_fields),
-	    cmocka_unit_test(sealing_tables),
-	    cmocka_unit_test(aggregates_read),
-	    cmocka_unit_test(handoffs_read),
-	    cmocka_unit_test(sealing_unused),
-	    cmocka_unit_test(sealing_fold_identity),
-	    cmocka_unit_test(secrets_by_role),
-	    cmocka_unit_test(secrets_not_printed),
-	    cmocka_unit_test(secret_bytes),
-	    cmocka_unit_test(fold_identity),
-	    cmocka_unit_test(bounds_reached),
-	    cmocka_unit_test(hostile_sizes),
-	    cmocka_unit_test(every_error_counts),
-	    cmocka_unit_test(report_json),
-	    cmocka_unit_test(missing_file),
-	    cmocka_unit_test(reference_is_current),
+	    cmocka_unit_test(example_sources),	  cmocka_unit_test(example_folds),
+	    cmocka_unit_test(example_tables),	  cmocka_unit_test(examples_valid),
+	    cmocka_unit_test(example_sealed),	  cmocka_unit_test(everything_read),
+	    cmocka_unit_test(slices_agree),	  cmocka_unit_test(slice_not_of_another_role),
+	    cmocka_unit_test(sealing_fields),	  cmocka_unit_test(sealing_tables),
+	    cmocka_unit_test(aggregates_read),	  cmocka_unit_test(handoffs_read),
+	    cmocka_unit_test(sealing_unused),	  cmocka_unit_test(sealing_fold_identity),
+	    cmocka_unit_test(secrets_by_role),	  cmocka_unit_test(secrets_not_printed),
+	    cmocka_unit_test(secret_bytes),	  cmocka_unit_test(fold_identity),
+	    cmocka_unit_test(bounds_reached),	  cmocka_unit_test(hostile_sizes),
+	    cmocka_unit_test(every_error_counts), cmocka_unit_test(report_json),
+	    cmocka_unit_test(missing_file),	  cmocka_unit_test(reference_is_current),
 	    cmocka_unit_test(documents_valid),
 	};
 

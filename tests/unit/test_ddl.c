@@ -16,6 +16,7 @@
 
 #include "conf.h"
 #include "ddl.h"
+#include "ddl_aggregate.h"
 
 static struct model *
 model_make(const char *path)
@@ -26,6 +27,7 @@ model_make(const char *path)
 	setenv("WEIR_DSN", "postgresql://owner@localhost/warehouse", 1);
 	setenv("WEIR_DATA", "/srv/loans", 1);
 	setenv("WEIR_LOGINS", "/srv/logins", 1);
+	setenv("WEIR_KEYS", "/srv/keys", 1);
 	if (!conf_read_file(path, &m, &report))
 		fail_msg("%s", buf_cstr(&report.text));
 	conf_report_free(&report);
@@ -92,7 +94,7 @@ golden(const char *name, struct buf *got)
 static void
 test_tables(void **state)
 {
-	struct model *m = model_make("examples/loans/pipeline.yaml");
+	struct model *m = model_make("examples/loans/plain.yaml");
 	(void)state;
 
 	for (unsigned i = 0; i < m->tables_n; i++) {
@@ -103,6 +105,103 @@ test_tables(void **state)
 		golden(name, &b);
 		buf_free(&b);
 	}
+	model_free(m);
+}
+
+/* Raw events, sealed folds, the aggregate and what else the sealed example has that the plain has not. */
+static void
+test_sealed_tables(void **state)
+{
+	struct model *m = model_make("examples/loans/pipeline.yaml");
+	char name[128];
+	(void)state;
+
+	for (unsigned i = 0; i < m->tables_n; i++) {
+		struct buf b = {0};
+		if (m->tables[i].kind == TABLE_CALENDAR)
+			continue;
+		ddl_script(m, i, &b);
+		snprintf(name, sizeof name, "sealed.%s", m->tables[i].name.s);
+		golden(name, &b);
+		buf_free(&b);
+	}
+	for (unsigned i = 0; i < m->aggregates_n; i++) {
+		struct buf b = {0};
+		ddl_aggregate_script(m, &m->aggregates[i], &b);
+		snprintf(name, sizeof name, "sealed.%s", m->aggregates[i].name.s);
+		golden(name, &b);
+		buf_free(&b);
+	}
+	model_free(m);
+}
+
+/* Where a sealed value may stand: in development_schema, as bytes. */
+static void
+test_sealed_columns(void **state)
+{
+	struct model *m = model_make("tests/golden/conf/sealing.yaml");
+	unsigned sealed = 0;
+	(void)state;
+
+	for (unsigned t = 0; t < m->tables_n; t++) {
+		struct ddl_column columns[DDL_COLUMNS_MAX];
+		unsigned n = ddl_columns(m, t, columns);
+		bool development = ddl_table_schema(&m->tables[t]) == SCHEMA_DEVELOPMENT;
+		for (unsigned i = 0; i < n; i++) {
+			bool bytes = strcmp(columns[i].type, "bytea") == 0;
+			assert_true(development || !bytes);
+			sealed += bytes && strcmp(columns[i].name, "sid") != 0;
+		}
+	}
+	/* Of one source 5 fields and what is not declared, of the other one, and two folds. */
+	assert_int_equal(sealed, 6 + 1 + 2);
+	model_free(m);
+}
+
+/* Long names of sources that begin alike have default partitions of their own. */
+static void
+test_default_partition_names(void **state)
+{
+	struct model *m = model_make("tests/golden/conf/sealing.yaml");
+	struct buf a = {0}, b = {0};
+	unsigned t = 4;
+	(void)state;
+
+	assert_int_equal(m->tables[t].kind, TABLE_RAW);
+	memset(m->tables[t].name.s, 'x', NAME_BYTES_MAX);
+	ddl_after_create(m, t, &a);
+	m->tables[t].name.s[NAME_BYTES_MAX - 1] = 'y';
+	ddl_after_create(m, t, &b);
+	const char *end = strstr(buf_cstr(&a), " PARTITION OF ");
+	assert_non_null(end);
+	size_t head = (size_t)(end - buf_cstr(&a));
+	assert_memory_not_equal(a.data, b.data, head);
+	assert_true(head <= strlen("CREATE TABLE \"development_schema\".\"\"") + NAME_BYTES_MAX);
+	buf_free(&a);
+	buf_free(&b);
+	model_free(m);
+}
+
+/* Every kind of measure and of column to group by. */
+static void
+test_aggregates(void **state)
+{
+	struct model *m = model_make("tests/golden/conf/sealing.yaml");
+	struct buf b = {0};
+	(void)state;
+
+	for (unsigned i = 0; i < m->aggregates_n; i++) {
+		struct name refresh;
+		ddl_aggregate_refresh(m, &m->aggregates[i], &refresh);
+		ddl_aggregate_script(m, &m->aggregates[i], &b);
+		assert_non_null(strstr(buf_cstr(&b), refresh.s));
+	}
+	golden("aggregates", &b);
+	/* Nobody but its owner runs it, and it takes no name from who calls. */
+	assert_non_null(strstr(buf_cstr(&b), "SET search_path = pg_catalog, pg_temp"));
+	assert_non_null(strstr(buf_cstr(&b), "() FROM PUBLIC"));
+	assert_null(strstr(buf_cstr(&b), "TRUNCATE"));
+	buf_free(&b);
 	model_free(m);
 }
 
@@ -118,7 +217,7 @@ grant_write(void *ctx, const struct ddl_grant *g, struct err *e)
 static void
 test_grants(void **state)
 {
-	struct model *m = model_make("examples/loans/pipeline.yaml");
+	struct model *m = model_make("examples/loans/plain.yaml");
 	struct buf b = {0};
 	struct err e;
 	(void)state;
@@ -147,7 +246,7 @@ grant_stop(void *ctx, const struct ddl_grant *g, struct err *e)
 static void
 test_grants_stop(void **state)
 {
-	struct model *m = model_make("examples/loans/pipeline.yaml");
+	struct model *m = model_make("examples/loans/plain.yaml");
 	unsigned n = 0;
 	struct err e;
 	(void)state;
@@ -161,7 +260,7 @@ test_grants_stop(void **state)
 static void
 test_login_names(void **state)
 {
-	struct model *m = model_make("examples/loans/pipeline.yaml");
+	struct model *m = model_make("examples/loans/plain.yaml");
 	struct name name;
 	struct err e;
 	(void)state;
@@ -178,7 +277,7 @@ test_login_names(void **state)
 static void
 test_foreign_key_names(void **state)
 {
-	struct model *m = model_make("examples/loans/pipeline.yaml");
+	struct model *m = model_make("examples/loans/plain.yaml");
 	int t = model_table_find(m, "fact_loan", strlen("fact_loan"));
 	struct name a, b;
 	(void)state;
@@ -243,6 +342,10 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_tables),
+	    cmocka_unit_test(test_sealed_tables),
+	    cmocka_unit_test(test_sealed_columns),
+	    cmocka_unit_test(test_default_partition_names),
+	    cmocka_unit_test(test_aggregates),
 	    cmocka_unit_test(test_grants),
 	    cmocka_unit_test(test_grants_stop),
 	    cmocka_unit_test(test_login_names),

@@ -22,7 +22,7 @@ setup(void **state)
 	setenv("WEIR_DSN", "postgresql://owner@localhost/warehouse", 1);
 	setenv("WEIR_DATA", "/srv/loans", 1);
 	setenv("WEIR_LOGINS", "/srv/logins", 1);
-	if (!conf_read_file("examples/loans/pipeline.yaml", &model, &report)) {
+	if (!conf_read_file("examples/loans/plain.yaml", &model, &report)) {
 		print_error("%s", buf_cstr(&report.text));
 		return -1;
 	}

@@ -198,7 +198,7 @@ joins(const struct model *m, const struct aggregate *a, struct buf *out)
 			continue;
 		const struct reference *r = &fact->references[a->by[i].reference];
 		snprintf(alias, sizeof alias, "d%u", i);
-		buf_text(out, "\n\t\t\tLEFT JOIN ");
+		buf_text(out, "\n\t\tLEFT JOIN ");
 		ddl_table_name(m, (unsigned)r->table, out);
 		buf_printf(out, " %s ON ", alias);
 		column_of(alias, m->tables[r->table].surrogate.s, out);
@@ -213,7 +213,7 @@ parts_write(const struct model *m, const struct aggregate *a, struct buf *out)
 {
 	const struct table *fact = fact_of(m, a);
 
-	buf_text(out, "\t\tWITH part AS (\n\t\t\tSELECT ");
+	buf_text(out, "\tWITH part AS (\n\t\tSELECT ");
 	for (unsigned i = 0; i < a->by_n; i++) {
 		by_value(m, a, i, out);
 		buf_text(out, ", ");
@@ -230,15 +230,17 @@ parts_write(const struct model *m, const struct aggregate *a, struct buf *out)
 		column_of("f", fact->columns[x->column].name.s, out);
 		buf_printf(out, ") AS n%u", i);
 	}
-	buf_text(out, "\n\t\t\tFROM ");
+	buf_text(out, "\n\t\tFROM ");
 	ddl_table_name(m, (unsigned)a->table, out);
 	buf_text(out, " f");
 	joins(m, a, out);
-	buf_text(out, "\n\t\t\tWHERE ");
+	buf_text(out, "\n\t\tWHERE ");
 	column_of("f", a->subject.s, out);
-	buf_text(out, " IS NOT NULL\n\t\t\tGROUP BY ");
-	by_list(a, ", ", "b", out);
-	buf_text(out, ", subject\n\t\t)");
+	/* By position: a name could also be a column of the fact. */
+	buf_text(out, " IS NOT NULL\n\t\tGROUP BY ");
+	for (unsigned i = 0; i <= a->by_n; i++)
+		buf_printf(out, "%s%u", i ? ", " : "", i + 1);
+	buf_text(out, "\n\t)");
 }
 
 /* What a row must pass; window: " OVER w", or "" where the rows are already those of one group. */
@@ -250,7 +252,7 @@ test_write(const struct aggregate *a, const char *window, struct buf *out)
 		if (a->measures[i].op == MEASURE_COUNT)
 			continue;
 		buf_printf(out,
-			   "\n\t\t\t\tAND count(s%u)%s >= %u AND 2 * max(abs(s%u))%s <= "
+			   "\n\t\t\tAND count(s%u)%s >= %u AND 2 * max(abs(s%u))%s <= "
 			   "sum(abs(s%u))%s",
 			   i, window, a->k, i, window, i, window);
 	}
@@ -275,15 +277,15 @@ measures_write(const struct model *m, const struct aggregate *a, struct buf *out
 static void
 other_write(const struct model *m, const struct aggregate *a, struct buf *out)
 {
-	buf_text(out, "\n\t\tUNION ALL\n\t\tSELECT ");
+	buf_text(out, "\n\tUNION ALL\n\tSELECT ");
 	by_list(a, ", ", NULL, out);
 	measures_write(m, a, out);
-	buf_text(out, "\n\t\tFROM (SELECT sum(n) AS n");
+	buf_text(out, "\n\tFROM (SELECT sum(n) AS n");
 	for (unsigned i = 0; i < a->measures_n; i++) {
 		if (a->measures[i].op != MEASURE_COUNT)
 			buf_printf(out, ", sum(s%u) AS s%u, sum(n%u) AS n%u", i, i, i, i);
 	}
-	buf_text(out, "\n\t\t\tFROM judged WHERE NOT fine GROUP BY subject) small\n\t\tHAVING ");
+	buf_text(out, "\n\t\tFROM judged WHERE NOT fine GROUP BY subject) small\n\tHAVING ");
 	test_write(a, "", out);
 }
 
@@ -291,20 +293,20 @@ static void
 insert_write(const struct model *m, const struct aggregate *a, struct buf *out)
 {
 	parts_write(m, a, out);
-	buf_text(out, ", judged AS (\n\t\t\tSELECT *, coalesce(");
+	buf_text(out, ", judged AS (\n\t\tSELECT *, coalesce(");
 	test_write(a, " OVER w", out);
 	/* A group that is really called so cannot stand beside the one that we make. */
-	buf_text(out, "\n\t\t\t\tAND NOT (");
+	buf_text(out, "\n\t\t\tAND NOT (");
 	for (unsigned i = 0; i < a->by_n; i++)
 		buf_printf(out, "%scoalesce(b%u = '%s', false)", i ? " AND " : "", i, other);
-	buf_text(out, "), false) AS fine\n\t\t\tFROM part WINDOW w AS (PARTITION BY ");
+	buf_text(out, "), false) AS fine\n\t\tFROM part WINDOW w AS (PARTITION BY ");
 	by_list(a, ", ", "b", out);
-	buf_text(out, ")\n\t\t)\n\t\tINSERT INTO ");
+	buf_text(out, ")\n\t)\n\tINSERT INTO ");
 	ddl_aggregate_name(a, out);
-	buf_text(out, "\n\t\tSELECT ");
+	buf_text(out, "\n\tSELECT ");
 	by_list(a, ", ", "b", out);
 	measures_write(m, a, out);
-	buf_text(out, "\n\t\tFROM judged WHERE fine GROUP BY ");
+	buf_text(out, "\n\tFROM judged WHERE fine GROUP BY ");
 	by_list(a, ", ", "b", out);
 	other_write(m, a, out);
 	buf_text(out, ";\n");
@@ -322,13 +324,13 @@ ddl_aggregate_function(const struct model *m, const struct aggregate *a, struct 
 	    "\nSET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = "
 	    "'UTC' SET extra_float_digits = 1"
 	    "\nAS $weir$\n#variable_conflict use_column\nDECLARE\n\twritten bigint;\nBEGIN\n"
-	    "\t\tLOCK TABLE ");
+	    "\tLOCK TABLE ");
 	ddl_aggregate_name(a, out);
-	buf_text(out, " IN SHARE ROW EXCLUSIVE MODE;\n\t\tDELETE FROM ");
+	buf_text(out, " IN SHARE ROW EXCLUSIVE MODE;\n\tDELETE FROM ");
 	ddl_aggregate_name(a, out);
 	buf_text(out, ";\n");
 	insert_write(m, a, out);
-	buf_text(out, "\t\tGET DIAGNOSTICS written = ROW_COUNT;\n\t\tRETURN written;\nEND $weir$");
+	buf_text(out, "\tGET DIAGNOSTICS written = ROW_COUNT;\n\tRETURN written;\nEND $weir$");
 }
 
 void
