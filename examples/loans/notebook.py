@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Loans, opened
 # A place to start from. Run it as a script, or cell by cell in an editor that knows `# %%`. It needs the packages of
-# `clients/python`, a login in the group `data_scientists` and your member key:
+# `clients/python`, a login in the groups `data_scientists` and `data_analysts`, and your member key:
 #
 #     export WEIR_DSN=postgresql://ana@localhost/warehouse WEIR_MEMBER_KEY=member-ana.key PYTHONPATH=clients/python
 #     python3 examples/loans/notebook.py
