@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "cli/explain.h"
 #include "conf.h"
 #include "ddl.h"
 #include "keyhash.h"
@@ -21,6 +22,7 @@
 #include "log.h"
 #include "mem.h"
 #include "pg_login.h"
+#include "process.h"
 #include "sql/migrations.h"
 
 static const char pipeline_text[] =
@@ -566,6 +568,88 @@ test_own_tells_the_policy_that_is_pinned(void **state)
 	buf_free(&b);
 }
 
+/* ---- weir explain ---- */
+
+static void
+place(void *ctx, const struct record *rec, uint8_t out[static RID_BYTES])
+{
+	(void)ctx;
+	(void)rec;
+	memset(out, 4, RID_BYTES);
+}
+
+/* The state of process p1 with one event whose income is this. */
+static void
+state_store(const uint8_t *income, size_t n)
+{
+	static const uint8_t key[HASH_KEY_BYTES] = {0, 1, 2,  3,  4,  5,  6,  7,
+						    8, 9, 10, 11, 12, 13, 14, 15};
+	struct value fields[FIELDS_MAX] = {{0}};
+	struct record rec = {.partition = 1,
+			     .fields = fields,
+			     .fields_n = t.m->sources[0].fields_n,
+			     .has_sid = true};
+	struct process_layout *layout = process_layout_new(t.m);
+	struct process *p = process_new(layout, "p1", 2);
+	struct expr_run_state st = {0};
+	struct buf body = {0}, sql = {0};
+	uint8_t hash[16];
+
+	fields[4] =
+	    (struct value){.type = VALUE_SEALED, .len = (uint32_t)n, .text = (const char *)income};
+	assert_string_equal(t.m->sources[0].fields[4].name.s, "income");
+	assert_int_equal(process_fold(layout, p, &rec, place, NULL, &st), FOLD_APPLIED);
+	process_encode(layout, p, &body);
+	keyhash_process(key, "p1", 2, hash);
+	buf_text(&sql, "DELETE FROM admin_schema.state_0; INSERT INTO admin_schema.state_0 (epoch,"
+		       " batch, pipeline, kg, build, tombstone, key, body) VALUES (1, 1, 1, 0, 1,"
+		       " false, encode('\\x");
+	for (unsigned i = 0; i < sizeof hash; i++)
+		buf_printf(&sql, "%02x", hash[i]);
+	buf_text(&sql, "', 'hex')::uuid, '\\x");
+	for (size_t i = 0; i < body.len; i++)
+		buf_printf(&sql, "%02x", body.data[i]);
+	buf_text(&sql, "')");
+	struct err e;
+	if (!pg_script(t.eye, buf_cstr(&sql), &e))
+		fail_msg("%s", e.text);
+	buf_free(&sql);
+	buf_free(&body);
+	process_free(layout, p);
+	process_layout_free(layout);
+	expr_run_free(&st);
+}
+
+static void
+explained(bool json, const char *expected)
+{
+	struct buf out = {0};
+	struct err e;
+
+	if (!explain_process(t.eye, t.m, "p1", json, &out, &e))
+		fail_msg("%s", e.text);
+	if (!strstr(buf_cstr(&out), expected))
+		fail_msg("no %s in %s", expected, buf_cstr(&out));
+	for (size_t i = 0; i < out.len; i++)
+		assert_true(out.data[i] == '\n' || (out.data[i] >= ' ' && out.data[i] < 0x7f));
+	buf_free(&out);
+}
+
+static void
+test_explain_tells_the_class_and_no_bytes(void **state)
+{
+	static const uint8_t erased[4] = {1, 1, 2, 0};
+
+	(void)state;
+	needs_postgres();
+	state_store(payload, sizeof payload);
+	explained(false, "sealed (financial)");
+	explained(true, "\"income\":\"sealed (financial)\"");
+	state_store(erased, sizeof erased);
+	explained(false, "erased");
+	explained(true, "\"income\":\"erased\"");
+}
+
 /* ---- the world ---- */
 
 static unsigned
@@ -661,6 +745,7 @@ main(int argc, char **argv)
 	    WORLD(test_replay_is_no_failure),
 	    WORLD(test_a_value_that_is_not_carried_is_a_breach),
 	    WORLD(test_own_tells_the_policy_that_is_pinned),
+	    WORLD(test_explain_tells_the_class_and_no_bytes),
 	};
 
 	(void)argc;
