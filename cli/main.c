@@ -25,10 +25,12 @@ const struct verb verbs[] = {
      "logins. Only adds: what would destroy data is refused unless named with\n"
      "--allow-destructive. Applying twice changes nothing: \"nothing to do\", exit 0.",
      options_apply},
-    {"check", check_run, 0, 1, "[PIPELINE]", "compare rights, logins, keys and policy with the file",
+    {"check", check_run, 0, 1, "[PIPELINE]",
+     "compare rights, logins, keys and policy with the file",
      "Names each right, role, membership, login file, key file and policy that is missing or is\n"
      "there without need, with the line that settles it. Changes nothing.\n"
-     "Exit codes: 0 as it should be, 78 something is not, 99 nothing was applied yet, 77 the login\n"
+     "Exit codes: 0 as it should be, 78 something is not, 99 nothing was applied yet, 77 the "
+     "login\n"
      "was refused, 69 no database.",
      options_pipeline},
     {"up", up_run, 0, 1, "[PIPELINE]", "run the pipeline until it is told to stop",
@@ -55,6 +57,32 @@ const struct verb verbs[] = {
      "list: newest first, with source, position, stage and reason. show: one of them; the\n"
      "beginning of a RID is enough. Exit codes: 0 there are some, 99 there are none.",
      options_dead},
+    {"keys", keys_run, 1, 4,
+     "init | member NAME | policy sign|show|root | grant member|role|science NAME |\n"
+     "          revoke member|role NAME | rotate data | rotate role|token NAME | erase | verify |\n"
+     "          inspect | audit verify|sign   [PIPELINE]",
+     "keys, the signed policy, who can open what, erasure, the audit chain",
+     "init     makes all keys of a pipeline in the directory that `keys:` names, the first role "
+     "and\n"
+     "         its first member, and says what to move away. Never overwrites.\n"
+     "member   makes a person's own key file, and the public key that a grant asks for.\n"
+     "policy   sign: shows what changes in who can read what, then signs it with the root, one\n"
+     "         serial higher; `weir apply` puts it in force. show: in words. root: a new root.\n"
+     "grant    member: a role's secret is sealed to one more person. role: a role opens one more\n"
+     "         class (--class). science: the role's secret for the science worker. Somebody who\n"
+     "         can open must be present (--member-key); no row is touched.\n"
+     "revoke   takes it away again, and says what that does not achieve.\n"
+     "rotate   data: new data keys now. role, token: a new epoch.\n"
+     "erase    a person, by the identifier in --subject-file or on stdin, never in argv: what is\n"
+     "         sealed for the person never opens again.\n"
+     "verify   signatures, recipients, missing wraps; with --member-key also every commitment.\n"
+     "inspect  what the bytes on stdin say without any key (digits, or as they are).\n"
+     "audit    verify: names the first bad row of the chain; --heads compares with signed heads.\n"
+     "         sign: appends a signed head to --heads FILE, to be kept elsewhere.\n"
+     "A passphrase is typed, or in --passphrase-file; never in argv or the environment.\n"
+     "Exit codes: 0 done, 65 verify found something, 77 a key or permission is refused, 78 the\n"
+     "pipeline file or the key directory.",
+     options_keys},
     {"demo", demo_run, 0, 0, "", "see the main job on this machine, in about 20 seconds",
      "Starts a private PostgreSQL in a temporary directory, lets a generator append live loan\n"
      "events to three files, runs the example pipeline on them and shows what came of it.\n"

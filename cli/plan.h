@@ -11,9 +11,10 @@
 
 enum change_kind {
 	CHANGE_SQL,
-	CHANGE_LOGIN,	/* `of` is the login: a new password, its file, then `sql` */
-	CHANGE_RID_KEY, /* a key file for queue sources */
-	CHANGE_NOTE,	/* nothing to do; something to know */
+	CHANGE_LOGIN,	     /* `of` is the login: a new password, its file, then `sql` */
+	CHANGE_RID_KEY,	     /* a key file for queue sources */
+	CHANGE_ROLE_SECRETS, /* sealed role secrets of the key directory that the warehouse lacks */
+	CHANGE_NOTE,	     /* nothing to do; something to know */
 	CHANGE_REFUSED,
 };
 
@@ -70,6 +71,8 @@ MUSTCHECK bool plan_admin(struct plan *p, struct err *e);  /* migrations, schema
 MUSTCHECK bool plan_logins(struct plan *p, struct err *e); /* logins and their files, the rid key */
 MUSTCHECK bool plan_pipeline(struct plan *p, struct err *e); /* the pipeline's row, its sources */
 MUSTCHECK bool plan_policy(struct plan *p, struct err *e);
+MUSTCHECK bool plan_role_keys(struct plan *p,
+			      struct err *e); /* secrets of roles that init sealed */
 MUSTCHECK bool plan_tables(struct plan *p, struct err *e);
 /* Of plan_tables: which raw tables there are, and for how long; aggregates. */
 MUSTCHECK bool plan_raw(struct plan *p, struct err *e);

@@ -1,0 +1,240 @@
+/* keys erase: a person's secret goes, in every epoch; what was sealed for the
+ * person stays shut. */
+#include "keys.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "seal/token.h"
+
+enum { IDENTIFIER_BYTES_MAX = 1024, SIDS_MAX = TOKEN_EPOCH_MAX * CANONICAL_MAX };
+
+struct erasure {
+	struct keys *k;
+	const char *domain;
+	struct buf identifier;
+	struct buf array; /* sids, as an array in text form */
+	unsigned sids, epochs, erased, tombstones, known;
+};
+
+static bool
+identifier_stdin(struct buf *out, struct err *e)
+{
+	char bytes[IDENTIFIER_BYTES_MAX + 2];
+	ssize_t n;
+
+	if (isatty(STDIN_FILENO))
+		cli_say("the identifier, then Enter:");
+	while (out->len <= IDENTIFIER_BYTES_MAX &&
+	       (n = read(STDIN_FILENO, bytes, sizeof bytes)) != 0) {
+		if (n < 0)
+			return err_errno(e, EXIT_UNAVAILABLE, "cannot read the identifier");
+		buf_add(out, bytes, (size_t)n);
+		if (memchr(bytes, '\n', (size_t)n) && isatty(STDIN_FILENO))
+			break;
+	}
+	secret_wipe(bytes, sizeof bytes);
+	while (out->len && (out->data[out->len - 1] == '\n' || out->data[out->len - 1] == '\r'))
+		out->len--;
+	return true;
+}
+
+static bool
+identifier_read(struct erasure *x, struct err *e)
+{
+	const char *path = args_value(&x->k->c->args, "subject-file");
+	bool good = path ? file_read(path, IDENTIFIER_BYTES_MAX, &x->identifier, e)
+			 : identifier_stdin(&x->identifier, e);
+
+	return good &&
+	       ((x->identifier.len && x->identifier.len <= IDENTIFIER_BYTES_MAX) ||
+		err_set(e, EXIT_USAGE, "an identifier has 1 to %d bytes", IDENTIFIER_BYTES_MAX));
+}
+
+static bool
+domain_find(struct erasure *x, int *domain, struct err *e)
+{
+	const struct model *m = x->k->m;
+
+	x->domain = args_value(&x->k->c->args, "domain");
+	if (!x->domain && m->domains_n == 1)
+		x->domain = m->domains[0].name.s;
+	if (!x->domain)
+		return err_set(e, EXIT_USAGE,
+			       "of which token domain is the identifier? --domain NAME");
+	for (unsigned i = 0; i < m->domains_n; i++)
+		if (!strcmp(m->domains[i].name.s, x->domain)) {
+			*domain = (int)i;
+			return true;
+		}
+	return err_set(e, EXIT_USAGE, "%s has no token domain \"%.80s\"", x->k->file, x->domain);
+}
+
+/* The canonical forms of the subjects of this domain: bit i is form i. */
+static unsigned
+forms_of(const struct model *m, int domain)
+{
+	unsigned forms = 0;
+
+	for (unsigned i = 0; i < m->sources_n; i++) {
+		const struct source *s = &m->sources[i];
+		if (s->subject_field >= 0 && s->fields[s->subject_field].domain == domain)
+			forms |= 1u << s->fields[s->subject_field].canonical;
+	}
+	return forms;
+}
+
+/* The sid under one epoch's key in each form that the identifier has. */
+static void
+sids_add(struct erasure *x, const struct token_key *key, unsigned forms)
+{
+	char canonical[TOKEN_CANONICAL_MAX];
+	uint8_t sid[SID_BYTES];
+	size_t n;
+	struct value v = value_text((const char *)x->identifier.data, x->identifier.len);
+
+	for (unsigned f = 0; f < CANONICAL_MAX; f++) {
+		if (!(forms & 1u << f) || !token_canonical(&v, (enum canonical)f, canonical, &n))
+			continue;
+		token_sid(key, canonical, n, sid);
+		keys_array_add(&x->array, sid, sizeof sid);
+		x->sids++;
+	}
+	secret_wipe(canonical, sizeof canonical);
+}
+
+static bool
+epoch_add(struct erasure *x, const struct keys_file *file, unsigned forms, struct err *e)
+{
+	char path[KEYS_PATH_MAX];
+	struct key *key = NULL;
+	struct token_key *token = NULL;
+
+	keys_path(x->k, NULL, file->file, path);
+	if (!keys_key(x->k, path, KEY_TOKEN, &key, e))
+		return false;
+	enum seal_error why = token_key_new(key, x->domain, file->epoch, &token);
+	key_free(key);
+	if (why != SEAL_OK)
+		return seal_fail(e, why, "%s", path);
+	sids_add(x, token, forms);
+	token_key_free(token);
+	x->epochs++;
+	return true;
+}
+
+/* A tombstone stands for persons who were never seen, too: what comes later is
+ * erased at once. */
+static bool
+secrets_drop(struct erasure *x, struct err *e)
+{
+	const char *const params[] = {x->k->id, (const char *)x->array.data, NULL};
+	struct pg_result *r;
+
+	if (!owner_query(x->k->pg,
+			 "WITH was AS (SELECT s.sid, s.secret IS NULL AS erased FROM "
+			 "key_schema.subject s WHERE s.pipeline = $1::int AND s.sid = "
+			 "ANY($2::bytea[])), done AS (INSERT INTO key_schema.subject AS s "
+			 "(pipeline, "
+			 "sid, secret, erased_at) SELECT $1::int, u, NULL, now() FROM (SELECT "
+			 "DISTINCT "
+			 "unnest($2::bytea[]) u ORDER BY 1) d ON CONFLICT (pipeline, sid) DO "
+			 "UPDATE "
+			 "SET secret = NULL, erased_at = now() WHERE s.secret IS NOT NULL "
+			 "RETURNING "
+			 "1) SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM was "
+			 "WHERE NOT "
+			 "erased), (SELECT count(*) FROM was WHERE erased)",
+			 params, &r, e))
+		return false;
+	x->tombstones = (unsigned)pg_int(r, 0, 0);
+	x->erased = (unsigned)pg_int(r, 0, 1);
+	x->known = (unsigned)pg_int(r, 0, 2);
+	pg_result_free(r);
+	return true;
+}
+
+static bool
+audit_erase(struct erasure *x, struct err *e)
+{
+	const char *purpose = args_value(&x->k->c->args, "purpose");
+	char detail[256];
+
+	snprintf(detail, sizeof detail, "{\"domain\":\"%s\",\"epochs\":%u,\"erased\":%u}",
+		 x->domain, x->epochs, x->erased);
+	return keys_audit(x->k, "erase", purpose ? purpose : "erasure of a person", detail,
+			  &x->array, e);
+}
+
+static void
+erase_tell(struct erasure *x)
+{
+	struct keys *k = x->k;
+
+	keys_data(k, "sids", "%u", x->sids);
+	keys_data(k, "erased", "%u", x->erased);
+	keys_data(k, "erased_before", "%u", x->known);
+	keys_data(k, "tombstones", "%u", x->tombstones);
+	if (x->erased)
+		keys_did(k,
+			 "erased: the secret of this person is deleted (%u of %u pseudonyms, %u "
+			 "epochs); a tombstone stays",
+			 x->erased, x->sids, x->epochs);
+	else if (x->known)
+		keys_did(k, "this person was erased before; nothing was left to delete");
+	else
+		keys_did(k, "this person is not in the warehouse; a tombstone was left, so that "
+			    "whatever comes is erased at once");
+	keys_did(k, "effective for readers now; for ingest within one window of 15 "
+		    "minutes, or at "
+		    "its next restart; for ever when the backups of key_schema from "
+		    "before now have "
+		    "expired");
+	keys_not(k, "what was opened or handed over before is where it was taken to");
+	keys_not(k, "pseudonym (sid) and tokens stay in the rows until the token "
+		    "keys of their "
+		    "epochs are destroyed; values that no subject is declared for "
+		    "are not bound to "
+		    "a person");
+}
+
+bool
+keys_erase(struct keys *k, struct err *e)
+{
+	static struct keys_file found[KEYS_FILES_MAX];
+	struct erasure x = {.k = k};
+	unsigned n = 0;
+	int domain = -1;
+
+	bool good = domain_find(&x, &domain, e);
+	unsigned forms = good ? forms_of(k->m, domain) : 0;
+	if (good && !forms)
+		good =
+		    err_set(e, EXIT_USAGE,
+			    "no source of %s has a subject of domain %s: nothing is bound to its "
+			    "persons",
+			    k->file, x.domain);
+	good = good && keys_list(k, KEY_TOKEN, x.domain, found, KEYS_FILES_MAX, &n, e);
+	if (good && !n)
+		good = err_set(e, EXIT_CONFIG,
+			       "the token keys of domain %s are not in %s: without them no person "
+			       "can be found",
+			       x.domain, k->m->keys_dir);
+	good = good && identifier_read(&x, e);
+	for (unsigned i = 0; good && i < n; i++)
+		good = epoch_add(&x, &found[i], forms, e);
+	if (good && !x.sids)
+		good = err_set(e, EXIT_USAGE,
+			       "this is no identifier of domain %s: it has not its form", x.domain);
+	keys_array_end(&x.array);
+	buf_cstr(&x.array);
+	good = good && keys_begin(k, e) && secrets_drop(&x, e) && audit_erase(&x, e) &&
+	       keys_commit(k, e);
+	if (good)
+		erase_tell(&x);
+	secret_wipe(x.identifier.data, x.identifier.cap);
+	buf_free(&x.identifier);
+	buf_free(&x.array);
+	return good;
+}
