@@ -38,7 +38,7 @@ print(loans.describe().to_string())
 loans["days"] = (loans.last_event_at - loans.submitted_at).dt.total_seconds() / 86400
 loans["band"] = pandas.cut(loans.amount, [0, 5000, 15000, 50000, float("inf")])
 print(loans.groupby("band", observed=True).agg(
-    loans=("case_id", "size"), allowed=("outcome", lambda o: (o == "Allow credit").mean()),
+    loans=("case_id", "size"), approved=("outcome", lambda o: (o == "approved").mean()),
     days=("days", "median"), offers=("offers_sent", "mean")).to_string())
 
 # %% [markdown]
@@ -47,7 +47,7 @@ print(loans.groupby("band", observed=True).agg(
 # tokens in their place. With `rid` among the columns, the reader checks that no value was moved to another row.
 
 # %%
-largest = loans[loans.outcome == "Open"].nlargest(20, "amount").case_id.tolist()
+largest = loans[loans.outcome == "open"].nlargest(20, "amount").case_id.tolist()
 events = reader.frame("""
     SELECT rid, event_at, case_id, activity, resource FROM development_schema.raw_application
     WHERE case_id = ANY(%s) ORDER BY case_id, event_at
