@@ -1,0 +1,104 @@
+"""The keeper by itself: its births, its peers, its files, and what ends everything."""
+
+import signal
+
+import pytest
+
+import sealing
+from ports import wait_for
+from weir import SLOW
+
+
+@pytest.fixture
+def sealed(directory, postgres):
+    follow = sealing.FILE.format(name="application", follow=", follow: true")
+    call = sealing.FILE.format(name="call", follow=", follow: true")
+    made = sealing.SealedWeir(directory / "sealed", sealing.pipeline(sources={"application": follow, "call": call}), postgres,
+                              directory.name[:40])
+    made.set_up()
+    yield made
+    made.teardown()
+
+
+def rows(weir, process, role=None):
+    return [r for r in (weir.status(process) or {"workers": []})["workers"] if role in (None, r["role"])]
+
+
+def row(weir, process, role):
+    found = rows(weir, process, role)
+    return found[0] if found else None
+
+
+def up_again(weir, process, role, births):
+    return wait_for(f"birth {births} of {role}", lambda: (lambda r: r and r["state"] == "up" and r["births"] == births)(
+        row(weir, process, role)), 20 * SLOW)
+
+
+def test_a_dead_keeper_ends_no_generation(sealed):
+    process = sealed.up()
+    before = {r["role"]: r["pid"] for r in rows(sealed, process)}
+    assert row(sealed, process, "keeper")["state"] == "up"
+    sealed.kill(process, "keeper")
+    up_again(sealed, process, "keeper", 2)
+    after = {r["role"]: r["pid"] for r in rows(sealed, process)}
+    assert {r for r in before if before[r] != after[r]} == {"keeper"}
+    assert sealed.status(process)["generation"] == 1
+    sealed.stop(process)
+
+
+def test_a_new_generation_keeps_the_keeper(sealed):
+    process = sealed.up()
+    before = row(sealed, process, "keeper")
+    sealed.kill(process, "ingest")
+    up_again(sealed, process, "ingest", 2)
+    assert row(sealed, process, "keeper")["pid"] == before["pid"]
+    assert row(sealed, process, "keeper")["births"] == 1
+    assert sealed.status(process)["generation"] == 2
+    sealed.stop(process)
+
+
+def test_it_cannot_be_looked_into(sealed):
+    process = sealed.up()
+    pid = row(sealed, process, "keeper")["pid"]
+    limits = open(f"/proc/{pid}/limits").read()
+    assert [w for w in limits.splitlines() if w.startswith("Max core file size")][0].split()[4:6] == ["0", "0"]
+    text = open(f"/proc/{pid}/status").read()
+    assert "NoNewPrivs:\t1" in text and "Seccomp:\t2" in text
+    sealed.stop(process)
+
+
+@pytest.mark.parametrize("name", ["sealer.key", "policy"])
+def test_a_missing_file_is_named(sealed, name):
+    (sealed.keys / name).rename(sealed.directory / name)
+    process = sealed.up(ready=False)
+    assert process.wait(20 * SLOW) == 78
+    assert f"{name} is missing" in sealed.log.read_text()
+
+
+def test_a_key_that_others_may_read_is_refused(sealed):
+    (sealed.keys / "sealer.key").chmod(0o640)
+    process = sealed.up(ready=False)
+    assert process.wait(20 * SLOW) == 77
+    assert "sealer.key: others than its owner have rights on it" in sealed.log.read_text()
+
+
+def test_an_older_policy_is_refused(sealed):
+    old = (sealed.keys / "policy").read_bytes()
+    sealed.sign("--renew")
+    sealed.apply()
+    (sealed.keys / "policy").write_bytes(old)
+    process = sealed.up(ready=False)
+    assert process.wait(20 * SLOW) == 77
+    assert "older" in sealed.log.read_text()
+
+
+def test_a_hangup_takes_a_new_policy(sealed):
+    process = sealed.up()
+    sealed.sign("--renew")
+    sealed.apply()
+    process.send_signal(signal.SIGHUP)
+    up_again(sealed, process, "keeper", 2)
+    up_again(sealed, process, "ingest", 2)
+    sealed.wait_ready(process)
+    assert process.poll() is None
+    sealed.stop(process)
