@@ -110,7 +110,7 @@ struct world {
 
 /* ---- keys and policy ---- */
 
-static struct key *
+static inline struct key *
 world_key(enum key_type type, const char *name, unsigned epoch)
 {
 	struct key *k = NULL;
@@ -120,7 +120,7 @@ world_key(enum key_type type, const char *name, unsigned epoch)
 }
 
 /* A file that only its owner may read, as a descriptor. */
-static int
+static inline int
 world_fd(const void *p, size_t n, mode_t mode)
 {
 	int fd = memfd_create("key", MFD_CLOEXEC);
@@ -130,7 +130,7 @@ world_fd(const void *p, size_t n, mode_t mode)
 	return fd;
 }
 
-static void
+static inline void
 world_hand(struct world *w, const char *name, const void *p, size_t n, mode_t mode)
 {
 	unsigned i = w->worker.keys_n++;
@@ -139,7 +139,7 @@ world_hand(struct world *w, const char *name, const void *p, size_t n, mode_t mo
 	snprintf(w->worker.keys[i].name, sizeof w->worker.keys[i].name, "%s", name);
 }
 
-static void
+static inline void
 world_policy_make(struct world *w)
 {
 	struct policy *p = &w->policy;
@@ -159,7 +159,7 @@ world_policy_make(struct world *w)
 	policy_of_model(p, w->model);
 }
 
-static void
+static inline void
 world_policy_sign(struct world *w)
 {
 	buf_clear(&w->policy_file);
@@ -177,7 +177,7 @@ world_keep(struct got *g, const char *s, size_t n)
 	return (const char *)g->bytes.data + g->bytes.len - n;
 }
 
-static void
+static inline void
 world_got(struct world *w, const struct record *r)
 {
 	assert_true(w->got_n < WORLD_RECORDS_MAX);
@@ -203,7 +203,7 @@ world_got(struct world *w, const struct record *r)
 	g->r.fields = g->fields;
 }
 
-static void
+static inline void
 world_data(void *ctx, unsigned lane, uint16_t flags, uint32_t count, struct buf *body)
 {
 	struct world *w = ctx;
@@ -233,13 +233,13 @@ world_data(void *ctx, unsigned lane, uint16_t flags, uint32_t count, struct buf 
 	buf_free(body);
 }
 
-static void
+static inline void
 world_body_start(struct buf *b)
 {
 	buf_clear(b);
 }
 
-static size_t
+static inline size_t
 world_body_bytes(const struct buf *b)
 {
 	return b->len;
@@ -247,7 +247,7 @@ world_body_bytes(const struct buf *b)
 
 /* ---- keeper ---- */
 
-static bool
+static inline bool
 world_keeper_ready(void *ctx)
 {
 	const struct world *w = ctx;
@@ -255,7 +255,7 @@ world_keeper_ready(void *ctx)
 	return w->up;
 }
 
-static void
+static inline void
 world_keeper_send(void *ctx, uint32_t count, struct buf *body)
 {
 	struct world *w = ctx;
@@ -265,7 +265,7 @@ world_keeper_send(void *ctx, uint32_t count, struct buf *body)
 	buf_free(body);
 }
 
-static void
+static inline void
 world_publish(struct world *w, const struct keyreq *q, struct keyans *a, struct buf *out)
 {
 	struct core core;
@@ -288,7 +288,7 @@ world_publish(struct world *w, const struct keyreq *q, struct keyans *a, struct 
 	assert_non_null(p->key);
 }
 
-static bool
+static inline bool
 world_erased(const struct world *w, const uint8_t *sid)
 {
 	for (unsigned i = 0; i < w->erased_n; i++)
@@ -298,14 +298,14 @@ world_erased(const struct world *w, const uint8_t *sid)
 }
 
 /* A person's secret, made of the sid: the test's own rule. */
-static void
+static inline void
 world_secret(const uint8_t *sid, uint8_t out[static SUBJECT_SECRET_BYTES])
 {
 	for (unsigned i = 0; i < SUBJECT_SECRET_BYTES; i++)
 		out[i] = (uint8_t)(sid[i % SUBJECT_ID_BYTES] ^ 0x5a);
 }
 
-static void
+static inline void
 world_answer(struct world *w, const struct keyreq *q)
 {
 	static uint8_t secrets[KEYREQ_SUBJECTS_MAX][SUBJECT_SECRET_BYTES];
@@ -332,7 +332,7 @@ world_answer(struct world *w, const struct keyreq *q)
 }
 
 /* The keeper answers all that was asked, in order. */
-static void
+static inline void
 world_keeper(struct world *w)
 {
 	struct buf asked = w->asked;
@@ -353,7 +353,7 @@ world_keeper(struct world *w)
 }
 
 /* A keeper that dies: what it was asked and has not answered is gone. */
-static void
+static inline void
 world_keeper_dies(struct world *w)
 {
 	buf_clear(&w->asked);
@@ -362,7 +362,7 @@ world_keeper_dies(struct world *w)
 
 /* ---- turns ---- */
 
-static void
+static inline void
 world_step(struct world *w)
 {
 	bool more = false;
@@ -371,7 +371,7 @@ world_step(struct world *w)
 	events_release(w->in, w->wall_us, w->now, &more);
 }
 
-static void
+static inline void
 world_pass_ms(struct world *w, int64_t ms)
 {
 	w->now = mono_add_ms(w->now, ms);
@@ -379,7 +379,7 @@ world_pass_ms(struct world *w, int64_t ms)
 }
 
 /* Turns until nothing is asked any more. */
-static void
+static inline void
 world_settle(struct world *w)
 {
 	do {
@@ -388,13 +388,13 @@ world_settle(struct world *w)
 	} while (w->asked_n);
 }
 
-static void
+static inline void
 world_flush(struct world *w)
 {
 	route_flush(&w->in->route, w->now, true);
 }
 
-static void
+static inline void
 world_event(struct world *w, unsigned source, int64_t offset, const char *text, size_t n)
 {
 	/* Borrowed bytes do not outlive the call. */
@@ -407,7 +407,7 @@ world_event(struct world *w, unsigned source, int64_t offset, const char *text, 
 	free(copy);
 }
 
-static void
+static inline void
 world_text(struct world *w, unsigned source, int64_t offset, const char *text)
 {
 	world_event(w, source, offset, text, strlen(text));
@@ -416,7 +416,7 @@ world_text(struct world *w, unsigned source, int64_t offset, const char *text)
 /* ---- opening ---- */
 
 /* Opens a sealed value with the role's key; NULL class: not under a key that was published. */
-static enum seal_error
+static inline enum seal_error
 world_open_value(struct world *w, const struct got *g, const char *path, const uint8_t *p, size_t n,
 		 struct buf *plain, const char **class)
 {
@@ -454,7 +454,7 @@ world_open_value(struct world *w, const struct got *g, const char *path, const u
 }
 
 /* A field of a record, opened; it must be under the key of its class. */
-static struct value
+static inline struct value
 world_open_field(struct world *w, const struct got *g, unsigned field, struct buf *plain)
 {
 	const struct field *f = &w->model->sources[g->r.source].fields[field];
@@ -473,7 +473,7 @@ world_open_field(struct world *w, const struct got *g, unsigned field, struct bu
 	return out;
 }
 
-static int
+static inline int
 world_field(const struct world *w, unsigned source, const char *name)
 {
 	for (unsigned i = 0; i < w->model->sources[source].fields_n; i++)
@@ -485,7 +485,7 @@ world_field(const struct world *w, unsigned source, const char *name)
 
 /* ---- life ---- */
 
-static void
+static inline void
 world_own(const struct world *w, struct own *o, struct own_range *range)
 {
 	*range = (struct own_range){.kg_hi = w->model->groups - 1};
@@ -498,7 +498,7 @@ world_own(const struct world *w, struct own *o, struct own_range *range)
 }
 
 /* One partition of each source, being read. */
-static void
+static inline void
 world_partitions(struct world *w)
 {
 	for (unsigned i = 0; i < w->model->sources_n; i++) {
@@ -515,7 +515,7 @@ world_partitions(struct world *w)
 }
 
 /* Keys are handed over, nothing is opened yet. */
-static struct world *
+static inline struct world *
 world_prepare(const char *file)
 {
 	struct world *w = mem_zero(1, sizeof *w);
@@ -544,7 +544,7 @@ world_prepare(const char *file)
 	return w;
 }
 
-static void
+static inline void
 world_hand_keys(struct world *w)
 {
 	struct buf token = {0};
@@ -558,7 +558,7 @@ world_hand_keys(struct world *w)
 static const struct sealing_out world_keeper_out = {NULL, world_keeper_ready, world_body_start,
 						    world_keeper_send};
 
-static bool
+static inline bool
 world_seal(struct world *w)
 {
 	struct sealing_out keeper = world_keeper_out;
@@ -568,7 +568,7 @@ world_seal(struct world *w)
 }
 
 /* Owned and reading, before the first key. */
-static struct world *
+static inline struct world *
 world_new(const char *file)
 {
 	struct world *w = world_prepare(file);
@@ -596,7 +596,7 @@ world_new(const char *file)
 	return w;
 }
 
-static void
+static inline void
 world_close(struct world *w)
 {
 	if (w->in) {

@@ -110,7 +110,9 @@ keys_admit(struct keys *k, const struct model *m, const struct own *o, int64_t n
 		why = policy_usable(&read, m->pipeline.s, o->policy_serial, now_wall_us / 1000);
 	if (why != SEAL_OK) {
 		policy_free(&read);
-		return seal_fail(e, why, "the policy");
+		seal_fail(e, why, "the policy");
+		e->code = EXIT_PERMISSION;
+		return false;
 	}
 	if (k->admitted) {
 		policy_free(&read);
