@@ -11,10 +11,9 @@
 
 enum change_kind {
 	CHANGE_SQL,
-	CHANGE_LOGIN,	     /* `of` is the login: a new password, its file, then `sql` */
-	CHANGE_RID_KEY,	     /* a key file for queue sources */
-	CHANGE_ROLE_SECRETS, /* sealed role secrets of the key directory that the warehouse lacks */
-	CHANGE_NOTE,	     /* nothing to do; something to know */
+	CHANGE_LOGIN,	/* `of` is the login: a new password, its file, then `sql` */
+	CHANGE_RID_KEY, /* a key file for queue sources */
+	CHANGE_NOTE,	/* nothing to do; something to know */
 	CHANGE_REFUSED,
 };
 
