@@ -1,5 +1,7 @@
 #include "keys.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "seal/policy_model.h"
@@ -27,6 +29,20 @@ token_name_read(const struct model *m, const char *file, unsigned *domain, unsig
 	return false;
 }
 
+/* Whatever is wrong with a key or the policy, it is not one to seal under. */
+static bool PRINTF(3, 4) refused(struct err *e, enum seal_error why, const char *fmt, ...)
+{
+	char what[ERR_TEXT_MAX / 2];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	seal_fail(e, why, "%s", what);
+	e->code = EXIT_PERMISSION;
+	return false;
+}
+
 static bool
 token_open(struct keys *k, const struct model *m, unsigned domain, unsigned epoch, int fd,
 	   struct err *e)
@@ -38,7 +54,9 @@ token_open(struct keys *k, const struct model *m, unsigned domain, unsigned epoc
 	if (why == SEAL_OK)
 		why = token_key_new(key, name, epoch, &k->tokens[domain]);
 	key_free(key);
-	return why == SEAL_OK || seal_fail(e, why, "token key of domain %s, epoch %u", name, epoch);
+	if (why == SEAL_OK)
+		return true;
+	return refused(e, why, "token key of domain %s, epoch %u", name, epoch);
 }
 
 static bool
@@ -110,9 +128,7 @@ keys_admit(struct keys *k, const struct model *m, const struct own *o, int64_t n
 		why = policy_usable(&read, m->pipeline.s, o->policy_serial, now_wall_us / 1000);
 	if (why != SEAL_OK) {
 		policy_free(&read);
-		seal_fail(e, why, "the policy");
-		e->code = EXIT_PERMISSION;
-		return false;
+		return refused(e, why, "the policy");
 	}
 	if (k->admitted) {
 		policy_free(&read);
