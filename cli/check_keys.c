@@ -332,7 +332,7 @@ check_files(struct check *c, struct err *e)
 		private_check(c, c->model->rid_key_path, false);
 	if (!c->model->keys_dir)
 		return true;
-	bool good = policy_check(c, &p, e);
+	bool good = secret_open(false, e) && policy_check(c, &p, e);
 	if (good)
 		keys_check(c, &p);
 	policy_free(&p);
