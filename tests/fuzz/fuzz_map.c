@@ -1,6 +1,6 @@
 /*
  * Any bytes as the body of a PROC or EVT frame, through compiled expressions into rows: refused, or rows that read
- * back. The first byte chooses the type of frame, the second the number of items.
+ * back, in which what is sealed is carried, and stands in sealed columns alone. The first byte chooses the type of frame, the second the number of items.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,12 +8,15 @@
 #include "conf.h"
 #include "keyhash.h"
 #include "pipe.h"
+#include "rows.h"
 #include "transform/map.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static const char pipeline[] =
     "pipeline: fuzz\n"
+    "keys: /nowhere/keys\n"
+    "raw: warehouse\n"
     "correlate:\n"
     "  by: id\n"
     "  folds:\n"
@@ -21,13 +24,17 @@ static const char pipeline[] =
     "    sum: { sum: a.d }\n"
     "    all: { set: a.who }\n"
     "    day: { min: a.day }\n"
+    "    inc: { last: a.inc }\n"
     "sources:\n"
     "  a:\n"
     "    file: { directory: /srv, path: a }\n"
     "    format: json\n"
     "    time: at\n"
+    "    subject: cpf\n"
+    "    unknown_fields: { seal: some }\n"
     "    fields: { id: integer, at: timestamp, who: text, d: decimal, f: float, b: boolean, day: "
-    "date }\n"
+    "date, inc: { type: decimal, sensitive: some }, cpf: { type: text, sensitive: some, token: cpf "
+    "} }\n"
     "warehouse:\n"
     "  postgresql: { dsn: \"postgresql://localhost/x\", logins: /srv }\n"
     "tables:\n"
@@ -53,6 +60,28 @@ static struct {
 	unsigned frames;
 } world;
 
+static bool
+row_good(unsigned table, const struct row *row)
+{
+	struct row_column columns[ROW_COLUMNS_MAX];
+	struct carried carried;
+	unsigned values_n, n = row_columns(world.model, table, columns, &values_n);
+
+	if (row->values_n != values_n)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		if (columns[i].value < 0)
+			continue;
+		const struct value *v = &row->values[columns[i].value];
+		if (v->type == VALUE_NULL ||
+		    (v->type != VALUE_SEALED && columns[i].type != VALUE_SEALED))
+			continue;
+		if (v->type != columns[i].type || !wire_carried_read(v->text, v->len, &carried))
+			return false;
+	}
+	return true;
+}
+
 static void
 rows_read(void *ctx, unsigned table, uint32_t count, struct buf *body)
 {
@@ -66,7 +95,7 @@ rows_read(void *ctx, unsigned table, uint32_t count, struct buf *body)
 	if (!wire_table_read(&r, &id) || id != table)
 		abort();
 	for (uint32_t i = 0; i < count; i++)
-		if (!wire_row_read(&r, &row))
+		if (!wire_row_read(&r, &row) || !row_good(table, &row))
 			abort();
 	if (!pack_reader_end(&r))
 		abort();

@@ -14,6 +14,7 @@
 
 static const char pipeline[] =
     "pipeline: fuzz\n"
+    "keys: /nowhere/keys\n"
     "correlate:\n"
     "  by: id\n"
     "  folds:\n"
@@ -31,6 +32,9 @@ static const char pipeline[] =
     "    l: { list: s.t, size: 3 }\n"
     "    m: { list: s.n }\n"
     "    n: { last: s.j }\n"
+    "    o: { first: s.x }\n"
+    "    p: { last: s.x }\n"
+    "    q: { count: s.x }\n"
     "  complete: \"h and e > 1\"\n"
     "  deadline: 10d\n"
     "  quiet_for: 2d\n"
@@ -39,8 +43,8 @@ static const char pipeline[] =
     "    file: { path: /nowhere/s.ndjson }\n"
     "    format: json\n"
     "    time: at\n"
-    "    fields: { id: text, at: timestamp, t: text, d: decimal, n: integer, b: boolean, j: json "
-    "}\n"
+    "    fields: { id: text, at: timestamp, t: text, d: decimal, n: integer, b: boolean, j: json, "
+    "x: { type: text, sensitive: some } }\n"
     "warehouse:\n"
     "  postgresql: { dsn: \"dbname=x\", logins: /nowhere }\n"
     "tables:\n"
@@ -70,6 +74,7 @@ fuzz_start(void)
 static void
 fold_one(struct process *p, const uint8_t *data, size_t n)
 {
+	static const uint8_t sealed[61 + 64] = {1, 1, 0, 4};
 	struct value fields[FIELDS_MAX] = {0};
 	struct record rec = {
 	    .kind = RECORD_EVENT, .partition = 1, .fields = fields, .has_time = true};
@@ -84,6 +89,13 @@ fold_one(struct process *p, const uint8_t *data, size_t n)
 	fields[3] = value_decimal(v, (unsigned)v % (DECIMAL_SCALE_MAX + 1));
 	fields[4] = value_integer(v);
 	fields[5] = value_boolean(v & 1);
+	fields[7] = (struct value){
+	    .type = VALUE_SEALED, .len = 61 + (v & 63), .text = (const char *)sealed};
+	rec.has_rid = v & 2;
+	rec.rid[0] = (uint8_t)(1 + (v >> 3 & 7));
+	rec.distinct = v & 64;
+	if (rec.distinct)
+		process_distinguish(p, &rec);
 	(void)process_fold(fuzz.layout, p, &rec, NULL, NULL, &fuzz.st);
 }
 

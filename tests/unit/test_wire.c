@@ -101,6 +101,9 @@ record_write(struct buf *b)
 			     .sequence = 9,
 			     .has_sid = true,
 			     .sid = {4, 5},
+			     .has_bound = true,
+			     .bound = {6, 7},
+			     .raw_only = true,
 			     .fields = some_values,
 			     .fields_n = SOME};
 	struct record dead = {.kind = RECORD_DEAD,
@@ -136,14 +139,16 @@ record_read(struct pack_reader *r)
 	bool right = rec.kind == RECORD_EVENT && rec.offset == 123456789012 && rec.has_rid &&
 		     rec.distinct && rec.rid[2] == 3 && rec.kg == 127 && rec.key_len == 6 &&
 		     rec.time_us == -1 && rec.has_time && rec.sequence == 9 && rec.has_sid &&
-		     rec.sid[1] == 5 && rec.fields_n == SOME;
+		     rec.has_bound && rec.bound[1] == 7 && rec.raw_only && rec.sid[1] == 5 &&
+		     rec.fields_n == SOME;
 	for (int i = 0; right && i < SOME; i++)
 		values_equal(&some_values[i], &rec.fields[i]);
 	if (!wire_record_read(r, &rec) || !wire_covers_read(r, &c, &n))
 		return false;
 	right = right && rec.kind == RECORD_DEAD && rec.reason_len == 9 && rec.digest[0] == 9 &&
-		!rec.has_sid && rec.body_len == sizeof payload && rec.body[4] == 9 && n == 2 &&
-		c[0].to == 9 && c[0].caught_up && !c[0].finished && c[1].finished;
+		!rec.has_sid && !rec.has_bound && !rec.raw_only && rec.body_len == sizeof payload &&
+		rec.body[4] == 9 && n == 2 && c[0].to == 9 && c[0].caught_up && !c[0].finished &&
+		c[1].finished;
 	free(c);
 	return pack_reader_end(r) && right;
 }
