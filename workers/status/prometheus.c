@@ -124,7 +124,7 @@ board_render(const struct view *v, struct buf *out)
 
 	buf_printf(
 	    out,
-	    "# HELP weir_ready 1 while every data worker is up and no dependency is missing\n"
+	    "# HELP weir_ready 1 while every data worker and the keeper are up and no dependency is missing\n"
 	    "# TYPE weir_ready gauge\nweir_ready %d\n",
 	    !view_unready(v, 0, &u));
 	buf_printf(out,

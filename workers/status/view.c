@@ -164,7 +164,8 @@ wait_name(enum worker_wait w)
 static bool
 row_unready(const struct board_row *row, struct unready *out)
 {
-	bool data = role_rows[row->role].kind == ROLE_KIND_DATA;
+	/* Without the keeper ingest goes on until its window ends, and no further. */
+	bool needed = role_rows[row->role].kind == ROLE_KIND_DATA || row->role == ROLE_KEEPER;
 
 	out->row = row;
 	if (row->wait != WAIT_NOTHING) {
@@ -172,7 +173,7 @@ row_unready(const struct board_row *row, struct unready *out)
 		out->why = row->why;
 		return true;
 	}
-	if (!data || row->up)
+	if (!needed || row->up)
 		return false;
 	out->dependency = "worker";
 	out->why = row->state_name;
