@@ -83,6 +83,22 @@ const struct verb verbs[] = {
      "Exit codes: 0 done, 65 verify found something, 77 a key or permission is refused, 78 the\n"
      "pipeline file or the key directory.",
      options_keys},
+    {"open", open_run, 1, 2, "QUERY | TABLE [PIPELINE]  or  file FILE",
+     "rows with their sealed values opened, by the audited release",
+     "Reads as your own login (--dsn-file, --dsn, or libpq's environment) and opens with your own\n"
+     "member key; TABLE is one of development_schema. Every batch of rows leaves an audit row\n"
+     "that says who, when and why. file: opens a hand-over file.\n"
+     "A value that does not open is {\"$sealed\":\"erased\"}, or another reason; in CSV <erased>.\n"
+     "Opened data goes to a terminal only with --show.\n"
+     "Exit codes: 0 done, 1 some values did not open (erased ones do not count), 65 a file is not\n"
+     "whole or changed, 77 the key or the login is refused.",
+     options_open},
+    {"handoff", handoff_run, 2, 3, "run NAME [PIPELINE]", "make one hand-over to data science now",
+     "Starts the science worker alone: it runs the hand-over's query, opens the rows by the\n"
+     "audited release and writes a file sealed to each recipient. Refused (77) unless the signed\n"
+     "policy lists the hand-over with this query, these fields and these recipients.\n"
+     "Prints one JSON line; `weir open file` opens the file.",
+     options_handoff},
     {"demo", demo_run, 0, 0, "", "see the main job on this machine, in about 20 seconds",
      "Starts a private PostgreSQL in a temporary directory, lets a generator append live loan\n"
      "events to three files, runs the example pipeline on them and shows what came of it.\n"

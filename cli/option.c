@@ -181,7 +181,9 @@ args_read(struct args *a, const struct option_row *rows, unsigned operands_max, 
 			a->operands[a->operands_n++] = argv[i];
 		}
 	}
-	const char *format = args_value(a, "output");
+	/* A verb may have formats of its own. */
+	const char *format =
+	    row_find(rows, "output", strlen("output"), 0) ? NULL : args_value(a, "output");
 	if (format && strcmp(format, "json") && strcmp(format, "text"))
 		return err_set(e, EXIT_USAGE, "\"%.40s\" is no output format; text and json are",
 			       format);

@@ -1,0 +1,116 @@
+/* open: who opens. */
+#include "open.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf.h"
+
+static const char *const settings[] = {"search_path=development_schema",
+				       "timezone=UTC",
+				       "datestyle=ISO",
+				       "bytea_output=hex",
+				       "lock_timeout=30s",
+				       "client_min_messages=warning",
+				       NULL};
+
+bool
+opener_shows(const struct cli *c, struct err *e)
+{
+	return args_flag(&c->args, "show") || !isatty(STDOUT_FILENO) ||
+	       err_set(e, EXIT_USAGE,
+		       "opened data would go to this terminal: send it to a file or a program, or "
+		       "say --show");
+}
+
+/* Never a DSN itself: argv is everybody's to read. */
+static bool
+dsn_read(const struct opener *o, bool owner, struct buf *out, struct err *e)
+{
+	const char *path = args_value(&o->k.c->args, "dsn-file");
+	const char *ref = args_value(&o->k.c->args, "dsn");
+
+	if (path)
+		return file_read(path, OWNER_SECRET_MAX, out, e);
+	if (ref && strncmp(ref, "env:", 4) && strncmp(ref, "file:", 5))
+		return err_set(e, EXIT_USAGE,
+			       "--dsn takes env:NAME or file:PATH, not the DSN itself");
+	if (ref || (owner && o->k.m->dsn))
+		return conf_secret_read(ref ? ref : o->k.m->dsn, out, e);
+	return true;
+}
+
+static bool
+connect_both(struct opener *o, bool owner, struct err *e)
+{
+	struct buf dsn = {0};
+	const char *text;
+
+	bool good = dsn_read(o, owner, &dsn, e);
+	text = buf_cstr(&dsn);
+	good = good && pg_connect(text, "weir open", settings, OWNER_CONNECT_MS, &o->reader, e) &&
+	       pg_connect(text, "weir open", settings, OWNER_CONNECT_MS, &o->asker, e);
+	secret_wipe(dsn.data, dsn.cap);
+	buf_free(&dsn);
+	return good;
+}
+
+static bool
+policy_ready(struct opener *o, struct err *e)
+{
+	if (!keys_policy_of(o->k.m, NULL, &o->k.policy, e))
+		return false;
+	enum seal_error why = policy_usable(&o->k.policy, o->k.m->pipeline.s, 0, keys_now_ms());
+	return why == SEAL_OK || seal_fail(e, why, "the policy");
+}
+
+static bool
+opener_prepare(struct opener *o, bool owner, struct err *e)
+{
+	const char *purpose = args_value(&o->k.c->args, "purpose");
+
+	if (!purpose || !*purpose)
+		return err_set(e, EXIT_USAGE,
+			       "why is this opened? --purpose TEXT; it goes to the audit chain");
+	if (!secret_open(false, e) || !policy_ready(o, e) || !keys_holder(&o->k, &o->holder, e) ||
+	    !connect_both(o, owner, e))
+		return false;
+	o->keys[0] = o->holder;
+	struct release_setup setup = {.pg = o->asker,
+				      .pipeline = o->k.m->pipeline.s,
+				      .policy = &o->k.policy,
+				      .keys = o->keys,
+				      .keys_n = 1,
+				      .purpose = purpose};
+	o->release = release_new(&setup);
+	return true;
+}
+
+bool
+opener_open(struct opener *o, struct cli *c, unsigned pipeline_at, bool owner, int *code)
+{
+	struct err e;
+
+	*o = (struct opener){.k = {.c = c, .dir = -1, .file = cli_pipeline(c, pipeline_at)}};
+	if (!cli_model(c, o->k.file, &o->k.m, code))
+		return false;
+	if (opener_prepare(o, owner, &e))
+		return true;
+	*code = cli_fail(c, &e, "`weir help %s` shows the options", c->verb->name);
+	opener_close(o);
+	return false;
+}
+
+void
+opener_close(struct opener *o)
+{
+	release_free(o->release);
+	pg_close(o->reader);
+	pg_close(o->asker);
+	key_free(o->holder);
+	policy_free(&o->k.policy);
+	secret_free(o->k.passphrase);
+	secret_free(o->k.root_passphrase);
+	model_free(o->k.m);
+}
