@@ -30,7 +30,7 @@ static const char *const questions[] = {
     [OBJECT_FUNCTION] =
 	"SELECT has_function_privilege(to_regrole($1)::oid, to_regprocedure($2)::oid, $3)",
     [OBJECT_DEFAULT] = "SELECT EXISTS (SELECT FROM pg_default_acl d, aclexplode(d.defaclacl) a"
-		       " WHERE d.defaclrole = current_user::regrole AND d.defaclobjtype = 'r'"
+		       " WHERE d.defaclrole = quote_ident(current_user)::regrole AND d.defaclobjtype = 'r'"
 		       " AND d.defaclnamespace = to_regnamespace($2) AND a.grantee = to_regrole($1)"
 		       " AND a.privilege_type = $3)",
 };
