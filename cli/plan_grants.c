@@ -29,10 +29,11 @@ static const char *const questions[] = {
 	"SELECT has_sequence_privilege(to_regrole($1)::oid, to_regclass($2)::oid, $3)",
     [OBJECT_FUNCTION] =
 	"SELECT has_function_privilege(to_regrole($1)::oid, to_regprocedure($2)::oid, $3)",
-    [OBJECT_DEFAULT] = "SELECT EXISTS (SELECT FROM pg_default_acl d, aclexplode(d.defaclacl) a"
-		       " WHERE d.defaclrole = quote_ident(current_user)::regrole AND d.defaclobjtype = 'r'"
-		       " AND d.defaclnamespace = to_regnamespace($2) AND a.grantee = to_regrole($1)"
-		       " AND a.privilege_type = $3)",
+    [OBJECT_DEFAULT] =
+	"SELECT EXISTS (SELECT FROM pg_default_acl d, aclexplode(d.defaclacl) a"
+	" WHERE d.defaclrole = quote_ident(current_user)::regrole AND d.defaclobjtype = 'r'"
+	" AND d.defaclnamespace = to_regnamespace($2) AND a.grantee = to_regrole($1)"
+	" AND a.privilege_type = $3)",
 };
 
 static const char column_question[] =
