@@ -150,17 +150,17 @@ def test_tables_of_others_are_left_alone(make_weir, connection):
 def test_logins_are_kept_repaired_and_private(applied):
     w = applied
     files = {p.name: p for p in (w.directory / "logins").iterdir()}
-    assert set(files) == {"load.login", "state.login", "task.login"}
+    assert set(files) == {"load.login", "state.login", "task.login", "operator.login"}
     assert stat.S_IMODE((w.directory / "logins").stat().st_mode) == 0o700
     before = {name: p.read_text() for name, p in files.items()}
-    assert len(set(before.values())) == 3
+    assert len(set(before.values())) == 4
     files["load.login"].unlink()
     files["task.login"].write_text(before["task.login"].replace("password='", "password='0"))
     lines = marks(w.command("apply", w.file))["~"]
     assert len(lines) == 2, lines
     for name, p in files.items():
         assert stat.S_IMODE(p.stat().st_mode) == 0o600
-        assert (p.read_text() == before[name]) == (name == "state.login")
+        assert (p.read_text() == before[name]) == (name in ("state.login", "operator.login"))
         with psycopg.connect(p.read_text()) as c:
             assert c.execute("select current_user").fetchone()[0] == "weir_loans_" + p.stem
     assert not list((w.directory / "logins").glob("*.new"))
