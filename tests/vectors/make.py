@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Writes sealing.json from format.py, which is not the implementation under test. make.py > sealing.json
+make.py --seeds DIRECTORY writes a fuzzer's seeds instead: its formats' number, then the bytes.
 
 Every vector says what must come out; nothing here asks the C code. The same output each time.
 """
 
+import hashlib
 import json
+import pathlib
 import struct
+import sys
 
 import format as f
-from nacl import bindings as sodium
-
 ABOUT = [
     "Vectors of Weir's sealing formats. Byte layouts and the order of checks stand in the headers of proto/seal.",
     "Every vector: id, kind, words, in, error, out. error is a name of proto/seal/error.h; out is there when it is ok.",
@@ -557,7 +559,6 @@ def handovers():
         return head + header, chunks
 
     def out(plain):
-        import hashlib
         return {"pipeline": "loans", "name": "training", "format": "ndjson", "purpose": "credit model, ticket 12",
                 "created": created, "sha256": hashlib.sha256(plain).hexdigest(), "length": len(plain),
                 "content": h(plain) if len(plain) < 64 else None}
@@ -611,7 +612,6 @@ def handovers():
 
 
 def audits():
-    import hashlib
     text = "1|2026-01-01T00:00:00Z|release"
     first = hashlib.sha256(bytes(32) + text.encode()).digest()
     add("audit", "first", "the first row", {"prev": h(bytes(32)), "text": text}, out={"hash": h(first)})
@@ -625,10 +625,32 @@ def audits():
     add("audit_head", "signer", "another signer", {**one, "audit": h(f.sign_pair(ROOT)[0])}, "signature")
 
 
+# tests/fuzz/fuzz_seal.c: its formats in order, and where a vector has the bytes of each.
+SEEDS = (("field", "plain"), ("field", "payload"), ("policy", "policy"), ("core", "core"), ("envelope", "envelope"),
+         ("wrap", "wrap"), ("keyfile", "file"), ("handover", "file"), ("token", "canonical"))
+
+
+def seeds(folder):
+    """Of each format what is good and, of what is not, one of each error."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (kind, name) in enumerate(SEEDS):
+        met = set()
+        for v in vectors:
+            b = v["in"].get(name) or (v["out"] or {}).get(name)
+            mark = v["error"] if v["error"] != "ok" else (v["out"].get("type"), v["in"].get("payload", "")[4:6])
+            if v["kind"] != kind or not isinstance(b, str) or mark in met:
+                continue
+            met.add(mark)
+            b = bytes([number]) + bytes.fromhex(policies[b].hex() if kind == "policy" else b)
+            (folder / hashlib.sha256(b).hexdigest()[:16]).write_bytes(b)
+
+
 def main():
     for make in (fields_good, fields_bad, tokens, policies_all, roots, publics, cores, wraps, envelopes, admissions,
                  keyfiles, role_secrets, handovers, audits):
         make()
+    if sys.argv[1:2] == ["--seeds"]:
+        return seeds(pathlib.Path(sys.argv[2]))
     line = lambda x: json.dumps(x, ensure_ascii=False)
     rows = lambda xs: ",\n".join("  " + x for x in xs)
     named = lambda d: "{\n" + rows(f"{line(k)}: {line(v)}" for k, v in d.items()) + "\n }"
