@@ -35,6 +35,7 @@ const struct option_row options_demo[] = {
 struct demo {
 	const struct cli *cli;
 	char dir[DEMO_PATH_MAX], data[DEMO_PATH_MAX], logins[DEMO_PATH_MAX], log[DEMO_PATH_MAX];
+	char keys[DEMO_PATH_MAX];
 	char pipeline_file[START_PATH_MAX + 128];
 	bool keep, terminal;
 	struct demo_server server;
@@ -63,13 +64,11 @@ pipeline_find(struct demo *d, struct err *e)
 {
 	static const char *const places[] = {"../examples", "../share/weir/examples",
 					     "../../examples"};
-	static const char name[] = "loans/plain.yaml";
+	static const char name[] = "loans/pipeline.yaml";
 	char self_path[START_PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self_path, sizeof self_path - 1);
 
-	if (n <= 0)
-		return err_errno(e, EXIT_UNAVAILABLE, "cannot read /proc/self/exe");
-	self_path[n] = 0;
+	if (!demo_self(self_path, sizeof self_path, e))
+		return false;
 	*strrchr(self_path, '/') = 0;
 	for (unsigned i = 0; i < sizeof places / sizeof *places; i++) {
 		snprintf(d->pipeline_file, sizeof d->pipeline_file, "%s/%s/%s", self_path,
@@ -99,6 +98,7 @@ directories_make(struct demo *d, struct err *e)
 	}
 	snprintf(d->data, sizeof d->data, "%.256s/data", d->dir);
 	snprintf(d->logins, sizeof d->logins, "%.256s/logins", d->dir);
+	snprintf(d->keys, sizeof d->keys, "%.256s/keys", d->dir);
 	snprintf(d->log, sizeof d->log, "%.256s/weir.log", d->dir);
 	/* Workers run as users of their own and must get at the data. */
 	if (chmod(d->dir, 0755) || mkdir(d->data, 0755))
@@ -110,7 +110,7 @@ static bool
 environment_set(struct demo *d, struct err *e)
 {
 	if (setenv("WEIR_DSN", d->server.dsn, 1) || setenv("WEIR_DATA", d->data, 1) ||
-	    setenv("WEIR_LOGINS", d->logins, 1))
+	    setenv("WEIR_LOGINS", d->logins, 1) || setenv("WEIR_KEYS", d->keys, 1))
 		return err_errno(e, EXIT_UNAVAILABLE, "cannot set the environment");
 	return true;
 }
@@ -132,15 +132,11 @@ model_read(struct demo *d, struct err *e)
 static bool
 apply_start(struct demo *d, struct err *e)
 {
-	char weir[START_PATH_MAX + 64];
+	char weir[START_PATH_MAX];
 	const char *const argv[] = {weir, "apply", d->pipeline_file, NULL};
 	const struct program_setup setup = {.argv = argv, .log = d->log, .end_signal = SIGTERM};
-	ssize_t n = readlink("/proc/self/exe", weir, sizeof weir - 1);
 
-	if (n <= 0)
-		return err_errno(e, EXIT_UNAVAILABLE, "cannot read /proc/self/exe");
-	weir[n] = 0;
-	return program_run(&setup, APPLY_MS, e);
+	return demo_self(weir, sizeof weir, e) && program_run(&setup, APPLY_MS, e);
 }
 
 static bool
@@ -170,7 +166,12 @@ demo_start(struct demo *d, struct err *e)
 	    !demo_server_start(&d->server, d->dir, e))
 		return false;
 	say_step("a private PostgreSQL runs", begun);
-	if (!environment_set(d, e) || !model_read(d, e) || !apply_start(d, e))
+	struct demo_keys keys = {d->dir, d->pipeline_file, d->log};
+	if (!environment_set(d, e) || !model_read(d, e) || !demo_keys_make(&keys, e))
+		return false;
+	say_step("weir keys: root, sealer, role, member and token keys; the policy is signed",
+		 begun);
+	if (!apply_start(d, e))
 		return false;
 	say_step("weir apply: schemas, logins, tables and grants are there", begun);
 	if (!demo_feed_open(&d->feed, d->data, e) || !supervisor_start(d, e) ||
@@ -275,6 +276,7 @@ report(struct demo *d, struct err *e)
 				.feed = d->feed,
 				.seconds = d->seconds,
 				.last_ms = d->last_ms,
+				.dir = d->dir,
 				.dsn = d->server.dsn,
 				.pipeline_file = d->pipeline_file,
 				.keep = d->keep};

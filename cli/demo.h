@@ -26,6 +26,17 @@ struct demo_server {
 MUSTCHECK bool demo_server_start(struct demo_server *s, const char *dir, struct err *e);
 void demo_server_stop(struct demo_server *s);
 
+/* ---- demo_keys.c ---- */
+
+struct demo_keys {
+	const char *dir, *pipeline_file, *log;
+};
+
+/* `weir keys init` and `policy sign`: the key directory, with a passphrase in DIR/passphrase. */
+MUSTCHECK bool demo_keys_make(const struct demo_keys *k, struct err *e);
+MUSTCHECK bool demo_self(char *path, size_t n, struct err *e); /* of this executable */
+MUSTCHECK bool demo_secret_write(const char *path, const char *text, struct err *e); /* 0600 */
+
 /* ---- demo_feed.c ---- */
 
 enum demo_stream { STREAM_APPLICATION, STREAM_OFFER, STREAM_WORKITEM, STREAM_MAX };
@@ -60,7 +71,7 @@ struct demo_report {
 	const struct demo_feed *feed;
 	double seconds;	 /* of feeding */
 	int64_t last_ms; /* from the last event written to all rows visible; -1: not seen */
-	const char *dsn, *pipeline_file;
+	const char *dir, *dsn, *pipeline_file;
 	bool keep;
 };
 
@@ -71,6 +82,13 @@ struct demo_number {
 struct demo_number demo_number(int64_t n);
 
 MUSTCHECK bool demo_report_text(const struct demo_report *r, struct buf *out, struct err *e);
+/* ---- demo_roles.c ---- */
+
+/* One loan as each kind of person sees it, each by logging in, and what is refused. */
+MUSTCHECK bool demo_roles_text(const struct demo_report *r, const char *id, struct buf *out,
+			       struct err *e);
+
+/* ---- demo_show.c ---- */
 MUSTCHECK bool demo_report_json(const struct demo_report *r, struct buf *out, struct err *e);
 
 #endif

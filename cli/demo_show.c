@@ -109,7 +109,7 @@ rates_text(const struct demo_report *r, const struct demo_seen *seen, struct buf
 }
 
 static const char outcome_sql[] =
-    "SELECT outcome, count(*) AS loans, round(avg(amount_requested)) AS \"average amount\",\n"
+    "SELECT outcome, count(*) AS loans, round(avg(amount_band), 1) AS \"amount band\",\n"
     "       round(avg(offers_sent), 2) AS offers, round(avg(work_items), 1) AS \"work items\",\n"
     "       round(avg(extract(epoch FROM last_event_at - submitted_at)) / 3600, 1) AS hours\n"
     "FROM analytical_schema.fact_loan GROUP BY outcome ORDER BY loans DESC";
@@ -117,7 +117,7 @@ static const char outcome_sql[] =
 static bool
 outcome_text(const struct demo_report *r, struct buf *out, struct err *e)
 {
-	static const char *const heads[] = {"outcome", "loans",	     "average amount",
+	static const char *const heads[] = {"outcome", "loans",	     "amount band",
 					    "offers",  "work items", "hours"};
 	struct pg_result *rows;
 
@@ -209,6 +209,14 @@ self_shown(char *out, size_t n)
 static void
 next_text(const struct demo_report *r, const char *id, struct buf *out)
 {
+	static const struct {
+		const char *verb, *rest;
+	} steps[] = {{"keys init", " --member ana"},
+		     {"keys policy sign", ""},
+		     {"apply", ""},
+		     {"up", ""},
+		     {"open development_schema.process --pipeline",
+		      " --member-key keys/member-ana.key --purpose trial --show"}};
 	char weir[PATH_MAX], file[PATH_MAX];
 
 	self_shown(weir, sizeof weir);
@@ -216,7 +224,8 @@ next_text(const struct demo_report *r, const char *id, struct buf *out)
 	title(out, "What to type next");
 	if (r->keep) {
 		buf_printf(out, "  export WEIR_DSN='%s'\n", r->dsn);
-		buf_printf(out, "  export WEIR_PIPELINE=%s WEIR_DATA=. WEIR_LOGINS=.\n", file);
+		buf_printf(out, "  export WEIR_PIPELINE=%s WEIR_DATA=. WEIR_LOGINS=. WEIR_KEYS=.\n",
+			   file);
 		buf_text(out, "  psql \"$WEIR_DSN\"          # then: \\d analytical_schema.*\n");
 		buf_printf(out, "  %s status\n  %s explain %s\n  %s dead list\n", weir, weir,
 			   *id ? id : "ID", weir);
@@ -228,9 +237,9 @@ next_text(const struct demo_report *r, const char *id, struct buf *out)
 		   weir);
 	buf_text(out, "\n  and with a PostgreSQL of yours:\n"
 		      "  export WEIR_DSN=postgresql://owner@localhost/warehouse "
-		      "WEIR_DATA=/srv/loans WEIR_LOGINS=logins\n");
-	buf_printf(out, "  %s validate %s\n  %s plan %s\n  %s apply %s && %s up %s\n", weir, file,
-		   weir, file, weir, file, weir, file);
+		      "WEIR_DATA=/srv/loans WEIR_LOGINS=$PWD/logins WEIR_KEYS=$PWD/keys\n");
+	for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++)
+		buf_printf(out, "  %s %s %s%s\n", weir, steps[i].verb, file, steps[i].rest);
 	buf_printf(out, "  %s help options      # every key of the pipeline file\n", weir);
 }
 
@@ -247,6 +256,9 @@ demo_report_text(const struct demo_report *r, struct buf *out, struct err *e)
 	if (!outcome_text(r, out, e) || !one_text(r, id, sizeof id, out, e) ||
 	    !dead_text(r, out, e))
 		return false;
+	title(out, "Who sees what of it, each by logging in");
+	if (*id && !demo_roles_text(r, id, out, e))
+		return false;
 	next_text(r, id, out);
 	return true;
 }
@@ -256,11 +268,19 @@ demo_report_json(const struct demo_report *r, struct buf *out, struct err *e)
 {
 	uint64_t written[STREAM_MAX], broken;
 	struct demo_seen seen;
+	struct buf views = {0};
+	char id[64];
 
-	if (!demo_seen_read(r->pg, &seen, e))
+	if (!demo_seen_read(r->pg, &seen, e) || !curious_find(r, id, sizeof id, e) ||
+	    !demo_roles_text(r, id, &views, e)) {
+		buf_free(&views);
 		return false;
+	}
 	demo_feed_counts(r->feed, written, &broken);
-	buf_text(out, "{\"written\":{");
+	buf_text(out, "{\"views\":");
+	cli_json(out, buf_cstr(&views));
+	buf_free(&views);
+	buf_text(out, ",\"written\":{");
 	for (unsigned i = 0; i < STREAM_MAX; i++)
 		buf_printf(out, "%s\"%s\":%llu", i ? "," : "", demo_stream_names[i],
 			   (unsigned long long)written[i]);
