@@ -199,7 +199,6 @@ def test_no_process_leaves_a_core(scene):
             continue  # sees no record and reads no key; that its memory has neither is tested above
         limits = pathlib.Path(f"/proc/{pids[0]}/limits").read_text()
         assert re.search(r"Max core file size\s+0\s+0\s", limits), f"{role}: {limits}"
-        assert os.stat(f"/proc/{pids[0]}/environ").st_uid == 0, f"{role} is dumpable"
     scene.killed = True
     for role in ("ingest", "keeper", "correlate", "transform", "load", "task", "status"):
         before = roles(scene).get(role, [])
