@@ -148,9 +148,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	found_id integer;
 BEGIN
-	IF NOT (session_user::text = 'weir_' || p || '_' || suffix
-			OR coalesce(pg_has_role(session_user, to_regrole(people)::oid, 'MEMBER'), false)
-			OR pg_has_role(session_user, current_user, 'MEMBER')) THEN
+	IF (session_user::text = 'weir_' || p || '_' || suffix
+			OR pg_has_role(session_user, to_regrole(people)::oid, 'MEMBER')
+			OR pg_has_role(session_user, current_user, 'MEMBER')) IS NOT TRUE THEN
 		RAISE EXCEPTION 'login % has no business with pipeline %', session_user, p
 			USING ERRCODE = 'insufficient_privilege';
 	END IF;
