@@ -159,7 +159,7 @@ open_text(const struct demo_report *r, const char *dsn, const char *id, struct b
 	bool good = program_run(&setup, OPEN_MS, e) && file_read(shown, OPENED_BYTES_MAX, &text, e);
 	for (const char *at = buf_cstr(&text); good && *at;
 	     at += strcspn(at, "\n"), at += *at == '\n')
-		buf_printf(out, "    %.*s\n", (int)strcspn(at, "\n"), at);
+		buf_printf(out, "    %.*s\n", (int)strcspn(at, "\r\n"), at);
 	unlink(shown);
 	buf_free(&text);
 	return good;
