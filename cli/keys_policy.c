@@ -281,14 +281,16 @@ columns_ask(struct pg *pg, const struct handoff *h, struct policy_handoff *out, 
 	struct buf sql = {0};
 
 	buf_printf(&sql, "SELECT * FROM (%s\n) q LIMIT 0", h->query);
-	bool good = pg_exec(pg, buf_cstr(&sql), &r, e);
+	/* As science runs it. */
+	bool good = pg_script(pg, "SET search_path = development_schema", e) &&
+		    pg_exec(pg, buf_cstr(&sql), &r, e);
 	buf_free(&sql);
 	if (!good)
 		return false;
 	for (unsigned i = 0; i < pg_columns(r); i++)
 		name_list_add(&out->columns, pg_column_name(r, i));
 	pg_result_free(r);
-	return true;
+	return pg_script(pg, "SET search_path = pg_catalog", e);
 }
 
 static void

@@ -56,13 +56,20 @@ connect_both(struct opener *o, bool owner, struct err *e)
 	return good;
 }
 
+/* What is installed counts; a file in the key directory may be newer than it. */
 static bool
 policy_ready(struct opener *o, struct err *e)
 {
-	if (!keys_policy_of(o->k.m, NULL, &o->k.policy, e))
-		return false;
-	enum seal_error why = policy_usable(&o->k.policy, o->k.m->pipeline.s, 0, keys_now_ms());
-	return why == SEAL_OK || seal_fail(e, why, "the policy");
+	char path[KEYS_PATH_MAX];
+	struct buf file = {0};
+	struct err absent;
+
+	keys_path(&o->k, NULL, "policy", path);
+	bool there = o->k.m->keys_dir && file_whole(path, POLICY_BYTES_MAX, &file, &absent);
+	bool good = release_policy(o->asker, o->k.m->pipeline.s, there ? &file : NULL, true,
+				   &o->k.policy, e);
+	buf_free(&file);
+	return good;
 }
 
 static bool
@@ -73,8 +80,8 @@ opener_prepare(struct opener *o, bool owner, struct err *e)
 	if (!purpose || !*purpose)
 		return err_set(e, EXIT_USAGE,
 			       "why is this opened? --purpose TEXT; it goes to the audit chain");
-	if (!secret_open(false, e) || !policy_ready(o, e) || !keys_holder(&o->k, &o->holder, e) ||
-	    !connect_both(o, owner, e))
+	if (!secret_open(false, e) || !keys_holder(&o->k, &o->holder, e) ||
+	    !connect_both(o, owner, e) || !policy_ready(o, e))
 		return false;
 	o->keys[0] = o->holder;
 	struct release_setup setup = {.pg = o->asker,

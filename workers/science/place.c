@@ -1,0 +1,101 @@
+/* science: the directory where hand-overs go. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "science.h"
+
+static const char suffix[] = ".weir", half[] = ".part";
+enum { STAMP_BYTES = 16 }; /* 20261124T103000Z */
+
+static void
+stamp_make(int64_t wall_us, char out[static STAMP_BYTES + 1])
+{
+	int64_t seconds = wall_us / 1000000, year;
+	unsigned month, day;
+
+	date_to_civil(seconds / 86400, &year, &month, &day);
+	unsigned rest = (unsigned)(seconds % 86400);
+	snprintf(out, STAMP_BYTES + 1, "%04u%02u%02uT%02u%02u%02uZ", (unsigned)year % 10000, month,
+		 day, rest / 3600 % 24, rest / 60 % 60, rest % 60);
+}
+
+static int64_t
+stamp_read(const char *s)
+{
+	unsigned year, month, day, hour, minute, second;
+
+	if (sscanf(s, "%4u%2u%2uT%2u%2u%2uZ", &year, &month, &day, &hour, &minute, &second) != 6)
+		return INT64_MIN;
+	return (date_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second) *
+	       1000000;
+}
+
+void
+place_name(const char *pipeline, const char *handoff, int64_t wall_us,
+	   char out[static HANDOVER_NAME_MAX])
+{
+	char stamp[STAMP_BYTES + 1];
+
+	stamp_make(wall_us, stamp);
+	snprintf(out, HANDOVER_NAME_MAX, "%s-%s-%s%s", pipeline, handoff, stamp, suffix);
+}
+
+/* The stamp in the name of a file of this hand-over; NULL: it is another's. tail ends the name. */
+static const char *
+name_stamp(const char *entry, const char *before, const char *pipeline, const char *handoff,
+	   const char *tail)
+{
+	char prefix[HANDOVER_NAME_MAX];
+
+	int n = snprintf(prefix, sizeof prefix, "%s%s-%s-", before, pipeline, handoff);
+	if (strncmp(entry, prefix, (size_t)n) ||
+	    strlen(entry) != (size_t)n + STAMP_BYTES + strlen(tail))
+		return NULL;
+	return strcmp(entry + n + STAMP_BYTES, tail) ? NULL : entry + n;
+}
+
+static DIR *
+dir_list(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d && fd >= 0)
+		close(fd);
+	return d;
+}
+
+int64_t
+place_last(int dir, const char *pipeline, const char *handoff)
+{
+	int64_t last = INT64_MIN;
+	struct dirent *entry;
+	DIR *d = dir_list(dir);
+
+	while (d && (entry = readdir(d)) != NULL) {
+		const char *stamp = name_stamp(entry->d_name, "", pipeline, handoff, suffix);
+		int64_t at = stamp ? stamp_read(stamp) : INT64_MIN;
+		last = at > last ? at : last;
+	}
+	if (d)
+		closedir(d);
+	return last;
+}
+
+void
+place_sweep(int dir, const char *pipeline, const char *handoff)
+{
+	char tail[16];
+	struct dirent *entry;
+	DIR *d = dir_list(dir);
+
+	snprintf(tail, sizeof tail, "%s%s", suffix, half);
+	while (d && (entry = readdir(d)) != NULL)
+		if (name_stamp(entry->d_name, ".", pipeline, handoff, tail))
+			unlinkat(dir, entry->d_name, 0);
+	if (d)
+		closedir(d);
+}
