@@ -48,32 +48,39 @@ static struct {
 	pid_t pid;
 } arena;
 
-/*
- * sodium_malloc has called mlock and madvise without telling how that ended: called again on the
- * same pages, they tell.
- */
-static bool
-pages_lock(void *p, size_t n)
+/* The whole pages that n bytes at p lie in. */
+static void *
+pages_of(void *p, size_t n, size_t *bytes)
 {
 	uint8_t *first = (uint8_t *)((uintptr_t)p & ~(uintptr_t)(PAGE_BYTES - 1));
-	size_t bytes = (size_t)((uint8_t *)p + n - first);
 
+	*bytes = (size_t)((uint8_t *)p + n - first);
+	return first;
+}
+
+static void
+pages_hide(void *first, size_t bytes)
+{
 	if (madvise(first, bytes, MADV_WIPEONFORK) != 0)
 		log_debug("keys are not wiped in a forked process: %s", strerror(errno));
 	(void)madvise(first, bytes, MADV_DONTDUMP);
-	return mlock(first, bytes) == 0;
 }
 
-/* False with errno: no memory, or it must be locked and is not. */
+/*
+ * False with errno: no memory, or it must be locked and is not. sodium_malloc has called mlock
+ * without telling how that ended: called again on the same pages, it tells.
+ */
 static bool
 arena_grow(void)
 {
-	size_t n = SECRET_ARENA_BYTES - CANARY_BYTES;
+	size_t n = SECRET_ARENA_BYTES - CANARY_BYTES, bytes;
 	uint8_t *part = sodium_malloc(n);
 
 	if (!part)
 		return false;
-	if (!pages_lock(part, n)) {
+	void *first = pages_of(part, n, &bytes);
+	pages_hide(first, bytes);
+	if (mlock(first, bytes) != 0) {
 		int why = errno;
 		if (arena.required) {
 			sodium_free(part);
@@ -257,7 +264,9 @@ secret_map(size_t bytes)
 
 	if (p == MAP_FAILED)
 		fatal(EXIT_TRY_LATER, "no memory for %zu bytes of secrets", bytes);
-	(void)pages_lock(p, bytes);
+	pages_hide(p, bytes);
+	/* As they are touched: a large table need not be in memory before it is filled. */
+	(void)mlock2(p, bytes, MLOCK_ONFAULT);
 	return p;
 }
 

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "seal/policy.h"
+#include "seal/policy_model.h"
 
 static struct {
 	struct key *root, *sealer, *escrow, *audit, *science, *fraud, *ana, *bia;
@@ -524,6 +524,8 @@ covered(void (*change)(struct pipeline *), const char *words)
 		fail_msg("%s", is ? "covered" : e.text);
 	if (!is)
 		assert_int_equal(e.code, EXIT_PERMISSION);
+	/* What processes ask: this, and the two lists against each other. */
+	assert_int_equal(policy_model_check(&p, &x.m, &e), is);
 	policy_free(&p);
 	pipeline_free(&x);
 }
@@ -669,6 +671,65 @@ test_a_weaker_pipeline_is_refused(void **state)
 	covered(unknown_sealed, "undeclared fields are sealed to another class");
 }
 
+/* Two signed lists against each other: how many weaknesses, and one of them in words. */
+static void
+weaker_by(void (*change)(struct policy *), unsigned n, const char *words)
+{
+	struct policy a, b;
+	struct buf out = {0};
+
+	policy_make(&a);
+	policy_make(&b);
+	change(&b);
+	unsigned have = policy_weaker(&a, &b, &out);
+	if (have != n || !strstr(buf_cstr(&out), words))
+		fail_msg("%u:\n%s", have, buf_cstr(&out));
+	policy_free(&a);
+	policy_free(&b);
+	buf_free(&out);
+}
+
+static void
+test_a_weaker_list_in_words(void **state)
+{
+	(void)state;
+	weaker_by(serial_alone, 0, "");
+	weaker_by(field_new, 0, "");
+	weaker_by(field_clear, 1, "offer.income: no longer sensitive; signed for class financial");
+	weaker_by(field_class, 1, "sealed to class identity, signed for class financial");
+	weaker_by(derive_new, 1, "offer.income: 1 derived field reads it that is not signed");
+	weaker_by(token_new, 1, "a token of domain staff is not signed");
+	weaker_by(subject_lost, 1, "persons could not be erased any more");
+	weaker_by(handoff_query, 2, "another query than the signed one");
+	weaker_by(source_moved, 1, "source offer reads kafka payments, signed for kafka offers");
+}
+
+static void
+test_a_handover_must_be_signed(void **state)
+{
+	struct pipeline x;
+	struct policy p;
+	struct err e;
+
+	(void)state;
+	pipeline_make(&x);
+	policy_make(&p);
+	policy_of_model(&p, &x.m);
+	assert_true(policy_handoff_check(&p, &x.handoff, &e));
+	memcpy(x.query, "select 2", 9);
+	assert_false(policy_handoff_check(&p, &x.handoff, &e));
+	assert_non_null(strstr(e.text, "its query is another than the signed one"));
+	memcpy(x.query, "select 1", 9);
+	memcpy(x.handoff.recipients[0].s, "eve", 4);
+	assert_false(policy_handoff_check(&p, &x.handoff, &e));
+	assert_non_null(strstr(e.text, "recipient eve is not in the signed policy"));
+	memcpy(x.handoff.name.s, "other", 6);
+	assert_false(policy_handoff_check(&p, &x.handoff, &e));
+	assert_int_equal(e.code, EXIT_PERMISSION);
+	policy_free(&p);
+	pipeline_free(&x);
+}
+
 static int
 start(void **state)
 {
@@ -716,6 +777,8 @@ main(void)
 	    cmocka_unit_test(test_a_first_policy_is_all_new),
 	    cmocka_unit_test(test_what_a_pipeline_would_have_signed),
 	    cmocka_unit_test(test_a_weaker_pipeline_is_refused),
+	    cmocka_unit_test(test_a_weaker_list_in_words),
+	    cmocka_unit_test(test_a_handover_must_be_signed),
 	};
 
 	return cmocka_run_group_tests(tests, start, finish);
