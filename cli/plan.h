@@ -76,7 +76,8 @@ MUSTCHECK bool plan_tables(struct plan *p, struct err *e);
 /* Of plan_tables: which raw tables there are, and for how long; aggregates. */
 MUSTCHECK bool plan_raw(struct plan *p, struct err *e);
 MUSTCHECK bool plan_aggregates(struct plan *p, struct err *e);
-MUSTCHECK bool plan_rows(struct plan *p, struct err *e); /* special members, calendars */
+MUSTCHECK bool plan_rows(struct plan *p, struct err *e);	   /* special members, calendars */
+MUSTCHECK bool plan_grants_to_come(struct plan *p, struct err *e); /* default privileges */
 MUSTCHECK bool plan_grants(struct plan *p, struct err *e);
 
 /* plan_logins.c: doing. The file is written beside its place, and comes there with login_place. */

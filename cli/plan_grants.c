@@ -12,6 +12,7 @@ enum { GRANTEES_MAX = LOGIN_MAX + GROUP_MAX };
 /* Missing grants are collected, so that a grantee is one line of the plan. */
 struct missing {
 	struct plan *plan;
+	bool to_come; /* of tables that come later; else all others */
 	struct {
 		struct name name;
 		struct buf sql;
@@ -83,11 +84,37 @@ grant_visit(void *ctx, const struct ddl_grant *g, struct err *e)
 	struct missing *x = ctx;
 	bool yes;
 
+	if ((g->kind == OBJECT_DEFAULT) != x->to_come)
+		return true;
 	if (!granted(x->plan, g, &yes, e))
 		return false;
 	if (!yes)
 		missing_add(x, g);
 	return true;
+}
+
+static bool
+missing_plan(struct plan *p, bool to_come, struct err *e)
+{
+	struct missing x = {.plan = p, .to_come = to_come};
+	bool good = ddl_grants(p->model, grant_visit, &x, e);
+
+	for (unsigned i = 0; i < x.n; i++) {
+		if (good)
+			plan_add(p, '+', &x.of[i].sql, "%u grant%s to %s%s", x.of[i].n,
+				 x.of[i].n == 1 ? "" : "s", x.of[i].name.s,
+				 to_come ? " on tables to come" : "");
+		else
+			buf_free(&x.of[i].sql);
+	}
+	return good;
+}
+
+/* Before the first table is made. */
+bool
+plan_grants_to_come(struct plan *p, struct err *e)
+{
+	return missing_plan(p, true, e);
 }
 
 /* CONNECT and TEMPORARY are everyone's in a database as it comes; not in one that was locked down.
@@ -196,7 +223,6 @@ public_plan(struct plan *p, struct err *e)
 bool
 plan_grants(struct plan *p, struct err *e)
 {
-	struct missing x = {.plan = p};
 	struct name login;
 
 	for (unsigned l = 0; l < LOGIN_MAX; l++)
@@ -208,13 +234,5 @@ plan_grants(struct plan *p, struct err *e)
 			 (l == LOGIN_LOAD && !p->model->foreign_keys_enforced &&
 			  !parameter_plan(p, &login, e)))
 			return false;
-	bool good = public_plan(p, e) && ddl_grants(p->model, grant_visit, &x, e);
-	for (unsigned i = 0; i < x.n; i++) {
-		if (good)
-			plan_add(p, '+', &x.of[i].sql, "%u grant%s to %s", x.of[i].n,
-				 x.of[i].n == 1 ? "" : "s", x.of[i].name.s);
-		else
-			buf_free(&x.of[i].sql);
-	}
-	return good;
+	return public_plan(p, e) && missing_plan(p, false, e);
 }
