@@ -303,6 +303,14 @@ bytes_free(void *data, void *hint)
 	free(data);
 }
 
+/* For frames that carry secrets; what libzmq copied of it is the kernel's and its own. */
+static void
+bytes_wipe(void *data, void *hint)
+{
+	explicit_bzero(data, (size_t)(uintptr_t)hint);
+	free(data);
+}
+
 /* Frames are counted here and nowhere else; data is taken over. */
 static void
 message_send(struct pipes *p, struct end_point *o, uint8_t *data, size_t n, enum frame_type type,
@@ -326,7 +334,9 @@ message_send(struct pipes *p, struct end_point *o, uint8_t *data, size_t n, enum
 		      role_name(o->edge->to));
 	check(n >= FRAME_HEAD_BYTES && n - FRAME_HEAD_BYTES <= FRAME_BYTES_MAX);
 	frame_head_encode(&h, data);
-	if (zmq_msg_init_data(&msg, data, n, bytes_free, NULL))
+	bool secret = type == FRAME_KEYANS;
+	if (zmq_msg_init_data(&msg, data, n, secret ? bytes_wipe : bytes_free,
+			      (void *)(uintptr_t)n))
 		panic("no memory for a message");
 	while (zmq_msg_send(&msg, o->socket, ZMQ_DONTWAIT) < 0)
 		if (errno != EINTR)

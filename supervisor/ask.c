@@ -84,6 +84,17 @@ ask_may_end(const struct fleet *f, const struct child *c)
 	return f->phase == PHASE_DRAINING || (f->phase == PHASE_RUNNING && f->setup.chan.bounded);
 }
 
+bool
+ask_waits_outside(const struct fleet *f, const struct child *c)
+{
+	bool struck = false;
+
+	for (unsigned i = 0; i < f->n; i++)
+		struck |= f->children[i].role == ROLE_KEEPER && f->children[i].strikes > 0;
+	return c->wait == WAIT_WAREHOUSE || c->wait == WAIT_SOURCE ||
+	       (c->wait == WAIT_PEERS && c->role == ROLE_INGEST && struck);
+}
+
 uint64_t
 ask_batches(const struct fleet *f)
 {

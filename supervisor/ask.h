@@ -20,6 +20,12 @@ bool ask_finished(const struct fleet *f);
 /* BYE 0 is right: everything was read, or the worker was told to finish. */
 bool ask_may_end(const struct fleet *f, const struct child *c);
 
+/*
+ * It waits for something outside, or for a keeper that does not stay alive. Lanes that are being
+ * taken over are no such thing: load says what it waits for.
+ */
+bool ask_waits_outside(const struct fleet *f, const struct child *c);
+
 uint64_t ask_batches(const struct fleet *f); /* committed, in all */
 
 #endif

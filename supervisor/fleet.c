@@ -487,7 +487,7 @@ dependencies_watch(struct fleet *f, struct mono now)
 
 	for (unsigned i = 0; i < f->n; i++) {
 		const struct child *c = &f->children[i];
-		if (c->wait != WAIT_WAREHOUSE && c->wait != WAIT_SOURCE)
+		if (!ask_waits_outside(f, c))
 			continue;
 		waits = true;
 		losses_down(&f->losses, c->wait_since, c->subject, c->why);

@@ -1,12 +1,16 @@
 """The keeper by itself: its births, its peers, its files, and what ends everything."""
 
+import os
+import re
+import shutil
 import signal
+import subprocess
 
 import pytest
 
 import sealing
 from ports import wait_for
-from weir import SLOW
+from weir import ASAN, BIN, SLOW
 
 
 @pytest.fixture
@@ -63,7 +67,10 @@ def test_it_cannot_be_looked_into(sealed):
     limits = open(f"/proc/{pid}/limits").read()
     assert [w for w in limits.splitlines() if w.startswith("Max core file size")][0].split()[4:6] == ["0", "0"]
     text = open(f"/proc/{pid}/status").read()
-    assert "NoNewPrivs:\t1" in text and "Seccomp:\t2" in text
+    assert "NoNewPrivs:\t1" in text
+    if not ASAN:  # a sanitizer's build stays dumpable, and says so
+        assert "Seccomp:\t2" in text
+        assert os.stat(f"/proc/{pid}/environ").st_uid == 0  # undumpable: its own user may not look either
     sealed.stop(process)
 
 
@@ -102,3 +109,31 @@ def test_a_hangup_takes_a_new_policy(sealed):
     sealed.wait_ready(process)
     assert process.poll() is None
     sealed.stop(process)
+
+
+def test_without_its_database_it_waits(sealed):
+    login = sealed.logins / "keeper.login"
+    login.write_text(re.sub(r"port='?\d+'?", "port='1'", login.read_text()))
+    process = sealed.up(ready=False)
+    waiting = wait_for("its wait", lambda: (lambda r: r if r and r["wait"] == "warehouse" else None)(
+        row(sealed, process, "keeper")), 20 * SLOW)
+    assert "password" not in waiting["why"]
+    assert sealed.get(process, "/readyz")[0] == 503
+    sealed.stop(process)
+
+
+def test_a_keeper_that_cannot_live_ends_a_run(sealed):
+    """Nothing may be sealed without it, so a bounded run would wait for ever."""
+    sealing.write(sealed.data / "application.ndjson", [sealing.application(n) for n in range(10)])
+    place = sealed.directory / "bin"
+    place.mkdir()
+    for path in BIN.iterdir():
+        if path.is_file() and path.name != "keeper":
+            (shutil.copy if path.name == "supervisor" else lambda a, b: b.symlink_to(a))(path, place / path.name)
+    (place / "keeper").write_text("#!/bin/sh\nexit 3\n")
+    (place / "keeper").chmod(0o755)
+    done = subprocess.run([place / "supervisor", "run", sealed.file, "--wait", "2"], env=sealed.env, text=True,
+                          capture_output=True, timeout=60 * SLOW)
+    assert done.returncode == 69, done.stderr
+    assert "keeper" in done.stdout
+    assert "keeper.0: died: exit 3; it is born again in" in done.stderr

@@ -12,6 +12,7 @@ enum {
 	RETRY_MS_FIRST = 100,
 	RETRY_MS_MAX = 5000,
 	ANSWERS_A_TURN = 16, /* then frames and the supervisor get their turn */
+	ANSWER_BYTES_MAX = 64 + CORE_BYTES_MAX + KEYREQ_SUBJECTS_MAX * (SUBJECT_SECRET_BYTES + 2),
 };
 
 static const char *const settings[] = {
@@ -141,6 +142,8 @@ answer_send(struct keeper *k, unsigned to, const struct keyans *a)
 
 	if (!pipe_peered(k->w->pipes, ROLE_INGEST))
 		return; /* who asked is gone */
+	/* At once as large as it gets, so that no copy is left behind; the pipe wipes it. */
+	buf_reserve(&body, FRAME_HEAD_BYTES + ANSWER_BYTES_MAX);
 	pipe_body_start(&body);
 	wire_keyans_write(&body, a);
 	pipe_send(k->w->pipes, ROLE_INGEST, to, FRAME_KEYANS, 0, 1, &body);
