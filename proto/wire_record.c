@@ -8,13 +8,15 @@
 /* ---- records ---- */
 
 enum {
-	RECORD_FIXED = 10,
+	RECORD_FIXED = 9, /* and the sid, of one that has it */
 	RECORD_DEAD_ELEMENTS = 3,
 	RECORD_HAS_TIME = 1 << 2,
 	RECORD_DISTINCT = 1 << 3,
 	RECORD_RAW_ONLY = 1 << 4,
+	RECORD_HAS_SID = 1 << 5,
 	RECORD_KIND_MASK = 3,
-	RECORD_BITS = RECORD_HAS_TIME | RECORD_DISTINCT | RECORD_RAW_ONLY | RECORD_KIND_MASK
+	RECORD_BITS =
+	    RECORD_HAS_TIME | RECORD_DISTINCT | RECORD_RAW_ONLY | RECORD_HAS_SID | RECORD_KIND_MASK
 };
 
 static void
@@ -52,19 +54,20 @@ rid_view(struct pack_reader *r, struct pack_view v, struct record *rec)
 }
 
 /*
- * [kind | has_time | distinct | raw only, source, partition, offset, rid or nil, key group, key,
- * time, sequence, sid or nil, fields...]; of a dead one the fields are reason, digest, body or nil.
- * After a rid there may be, in the same bytes, the one that sealed fields are bound to.
+ * [kind and flags, source, partition, offset, rid or nil, key group, key, time, sequence, sid if
+ * there is one, fields...]; of a dead one the fields are reason, digest, body or nil. After a rid
+ * there may be, in the same bytes, the one that sealed fields are bound to.
  */
 void
 wire_record_write(struct buf *b, const struct record *rec)
 {
 	bool dead = rec->kind == RECORD_DEAD;
 
-	pack_array(b, RECORD_FIXED + (dead ? RECORD_DEAD_ELEMENTS : rec->fields_n));
+	pack_array(b, RECORD_FIXED + rec->has_sid + (dead ? RECORD_DEAD_ELEMENTS : rec->fields_n));
 	pack_uint(b, (unsigned)rec->kind | (rec->has_time ? (unsigned)RECORD_HAS_TIME : 0) |
 			 (rec->distinct ? (unsigned)RECORD_DISTINCT : 0) |
-			 (rec->raw_only ? (unsigned)RECORD_RAW_ONLY : 0));
+			 (rec->raw_only ? (unsigned)RECORD_RAW_ONLY : 0) |
+			 (rec->has_sid ? (unsigned)RECORD_HAS_SID : 0));
 	pack_uint(b, rec->source);
 	pack_uint(b, rec->partition);
 	pack_int(b, rec->offset);
@@ -73,7 +76,8 @@ wire_record_write(struct buf *b, const struct record *rec)
 	pack_text(b, rec->key, rec->key_len);
 	pack_int(b, rec->time_us);
 	pack_int(b, rec->sequence);
-	sid_write(b, rec->has_sid, rec->sid);
+	if (rec->has_sid)
+		pack_bytes(b, rec->sid, SUBJECT_ID_BYTES);
 	if (dead) {
 		pack_text(b, rec->reason, rec->reason_len);
 		pack_bytes(b, rec->digest, DIGEST_BYTES);
@@ -99,12 +103,22 @@ record_head_view(struct pack_reader *r, struct pack_view a, struct record *rec)
 	rec->has_time = kind & RECORD_HAS_TIME;
 	rec->distinct = kind & RECORD_DISTINCT;
 	rec->raw_only = kind & RECORD_RAW_ONLY;
+	rec->has_sid = kind & RECORD_HAS_SID;
 	if (!rid_view(r, pack_view_at(a, 4), rec) || !at_u32(r, a, 5, &rec->kg) ||
 	    !at_text(r, a, 6, KEY_BYTES_MAX, &rec->key, &rec->key_len) ||
-	    !pack_at_int(r, a, 7, &rec->time_us) || !pack_at_int(r, a, 8, &rec->sequence) ||
-	    !at_sid(r, a, 9, &rec->has_sid, rec->sid))
+	    !pack_at_int(r, a, 7, &rec->time_us) || !pack_at_int(r, a, 8, &rec->sequence))
 		return false;
 	return rec->kg < GROUPS_MAX || pack_fail(r, "a key group that is none");
+}
+
+static bool
+dead_view(struct pack_reader *r, struct pack_view a, size_t at, size_t n, struct record *rec)
+{
+	if (n != at + RECORD_DEAD_ELEMENTS)
+		return pack_fail(r, "a dead record has a reason, a digest and a body");
+	return at_text(r, a, at, REASON_MAX, &rec->reason, &rec->reason_len) &&
+	       pack_view_fixed(r, pack_view_at(a, at + 1), rec->digest, DIGEST_BYTES) &&
+	       at_body(r, a, at + 2, &rec->body, &rec->body_len);
 }
 
 bool
@@ -112,26 +126,26 @@ wire_record_read(struct pack_reader *r, struct record *rec)
 {
 	struct pack_view a;
 	struct value *fields = rec->fields;
-	size_t n;
+	size_t n, at;
 
 	*rec = (struct record){.fields = fields};
 	if (!pack_next(r, &a) || !pack_view_array(r, a, &n))
 		return false;
-	if (n < RECORD_FIXED || n > RECORD_FIXED + FIELDS_MAX)
+	if (n < RECORD_FIXED || n > RECORD_FIXED + 1 + FIELDS_MAX)
 		return pack_fail(r, "a record with a wrong number of elements");
 	if (!record_head_view(r, a, rec))
 		return false;
-	if (rec->kind == RECORD_DEAD) {
-		if (n != RECORD_FIXED + RECORD_DEAD_ELEMENTS)
-			return pack_fail(r, "a dead record has a reason, a digest and a body");
-		return at_text(r, a, RECORD_FIXED, REASON_MAX, &rec->reason, &rec->reason_len) &&
-		       pack_view_fixed(r, pack_view_at(a, RECORD_FIXED + 1), rec->digest,
-				       DIGEST_BYTES) &&
-		       at_body(r, a, RECORD_FIXED + 2, &rec->body, &rec->body_len);
-	}
-	rec->fields_n = (uint32_t)(n - RECORD_FIXED);
+	at = RECORD_FIXED + (rec->has_sid ? 1u : 0u);
+	if (n < at || n > at + FIELDS_MAX)
+		return pack_fail(r, "a record with a wrong number of elements");
+	if (rec->has_sid &&
+	    !pack_view_fixed(r, pack_view_at(a, RECORD_FIXED), rec->sid, SUBJECT_ID_BYTES))
+		return false;
+	if (rec->kind == RECORD_DEAD)
+		return dead_view(r, a, at, n, rec);
+	rec->fields_n = (uint32_t)(n - at);
 	for (uint32_t i = 0; i < rec->fields_n; i++)
-		if (!pack_view_value(r, pack_view_at(a, RECORD_FIXED + i), &fields[i]))
+		if (!pack_view_value(r, pack_view_at(a, at + i), &fields[i]))
 			return false;
 	return true;
 }

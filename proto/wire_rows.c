@@ -131,23 +131,49 @@ wire_table_read(struct pack_reader *r, uint32_t *table)
 	return ok;
 }
 
-enum { ROW_FIXED = 3 };
+enum { ROW_FIXED = 2, ROW_IDS = RID_BYTES + SUBJECT_ID_BYTES };
 
-/* [missing, rid or nil, sid or nil, values...] */
+/* [missing, nil or rid, or rid and sid in one, values...] */
 void
 wire_row_write(struct buf *b, const struct row *row)
 {
 	static const uint8_t zeros[RID_BYTES];
+	uint8_t ids[ROW_IDS];
 
 	pack_array(b, (size_t)row->values_n + ROW_FIXED);
 	pack_uint(b, row->missing);
-	if (memcmp(row->rid, zeros, RID_BYTES))
+	if (row->has_sid) {
+		memcpy(ids, row->rid, RID_BYTES);
+		memcpy(ids + RID_BYTES, row->sid, SUBJECT_ID_BYTES);
+		pack_bytes(b, ids, ROW_IDS);
+	} else if (memcmp(row->rid, zeros, RID_BYTES)) {
 		pack_bytes(b, row->rid, RID_BYTES);
-	else
+	} else {
 		pack_nil(b);
-	sid_write(b, row->has_sid, row->sid);
+	}
 	for (uint32_t i = 0; i < row->values_n; i++)
 		pack_value(b, &row->values[i]);
+}
+
+static bool
+row_ids_view(struct pack_reader *r, struct pack_view v, struct row *row)
+{
+	const uint8_t *p;
+	size_t n;
+
+	memset(row->rid, 0, RID_BYTES);
+	row->has_sid = false;
+	if (pack_view_nil(v))
+		return true;
+	if (!pack_view_bytes(r, v, &p, &n))
+		return false;
+	if (n != RID_BYTES && n != ROW_IDS)
+		return pack_fail(r, "a row's rid of a wrong length");
+	memcpy(row->rid, p, RID_BYTES);
+	row->has_sid = n == ROW_IDS;
+	if (row->has_sid)
+		memcpy(row->sid, p + RID_BYTES, SUBJECT_ID_BYTES);
+	return true;
 }
 
 bool
@@ -161,13 +187,8 @@ wire_row_read(struct pack_reader *r, struct row *row)
 	if (n < ROW_FIXED || n > COLUMNS_MAX * 2 + ROW_FIXED)
 		return pack_fail(r, "a row with a wrong number of values");
 	row->values_n = (uint32_t)(n - ROW_FIXED);
-	memset(row->rid, 0, RID_BYTES);
-	if (!pack_at_uint(r, a, 0, UINT64_MAX, &row->missing))
-		return false;
-	if (!pack_view_nil(pack_view_at(a, 1)) &&
-	    !pack_view_fixed(r, pack_view_at(a, 1), row->rid, RID_BYTES))
-		return false;
-	return at_sid(r, a, 2, &row->has_sid, row->sid) &&
+	return pack_at_uint(r, a, 0, UINT64_MAX, &row->missing) &&
+	       row_ids_view(r, pack_view_at(a, 1), row) &&
 	       values_view(r, a, ROW_FIXED, row->values_n, row->values);
 }
 

@@ -641,6 +641,45 @@ test_a_dead_letters_body_is_sealed(void **state)
 	buf_free(&b);
 }
 
+/* A record that says it has a sid and ends before it, and ids of other lengths. */
+static void
+test_ids_of_a_wrong_length(void **state)
+{
+	static const size_t lengths[] = {0, 15, 17, 31, 33, 48};
+	static const uint8_t zeros[64];
+	struct value values[COLUMNS_MAX * 2];
+	struct row row = {.values = values};
+	struct record rec = {.fields = values};
+	struct pack_reader r = {0};
+	struct buf b = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+		buf_clear(&b);
+		pack_array(&b, 2);
+		pack_uint(&b, 0);
+		pack_bytes(&b, zeros, lengths[i]);
+		pack_reader_start(&r, b.data, b.len);
+		assert_false(wire_row_read(&r, &row));
+	}
+	for (int flags = 0; flags < 64; flags += 32) {
+		buf_clear(&b);
+		pack_array(&b, 9);
+		pack_uint(&b, (uint64_t)flags); /* 32: has a sid */
+		for (int i = 0; i < 8; i++)
+			if (i == 3)
+				pack_nil(&b);
+			else if (i == 5)
+				pack_text(&b, "", 0);
+			else
+				pack_uint(&b, 0);
+		pack_reader_start(&r, b.data, b.len);
+		assert_int_equal(wire_record_read(&r, &rec), !flags);
+	}
+	pack_reader_free(&r);
+	buf_free(&b);
+}
+
 static void
 test_sealed_values_count_for_what_fits(void **state)
 {
@@ -697,6 +736,7 @@ main(void)
 	    cmocka_unit_test(test_the_form_of_a_payload),
 	    cmocka_unit_test(test_bounds_of_the_keepers_items),
 	    cmocka_unit_test(test_a_dead_letters_body_is_sealed),
+	    cmocka_unit_test(test_ids_of_a_wrong_length),
 	    cmocka_unit_test(test_sealed_values_count_for_what_fits),
 	    cmocka_unit_test(test_heads),
 	};
