@@ -397,7 +397,7 @@ def test_only_ingest_has_the_secrets(locked_kafka, locked_rabbit, authority, dir
 
     logins = {f.stem: re.search(r"password='([^']+)'", f.read_text())[1].encode()
               for f in (w.directory / "logins").glob("*.login")}
-    assert sorted(logins) == ["load", "state", "task"]
+    assert sorted(logins) == ["load", "operator", "state", "task"]
     of_file, of_env, owner = (s.password.encode() for s in (locked_kafka, locked_rabbit, postgres))
     key = (w.directory / "rid.key").read_bytes()
     needles = {of_file, of_env, owner, key, *logins.values()}
