@@ -57,14 +57,12 @@ struct ctl_frame {
 			int64_t until_wall_us; /* bounded: events that arrive later are not read */
 			char dir[108];	       /* of the pipes' sockets */
 			char instance[64];     /* name of this supervisor, for the instance row */
-			char handoff[64];      /* science: this hand-over alone, then BYE;
-							     "": each at its time */
+			char handoff[64];      /* science: this alone; "": each at its time */
 		} config;
 		struct {
 			uint16_t kind;
 			uint16_t of_role, of_index; /* PAGES: whose */
-			char name
-			    [160]; /* LOGIN: its name; KEY: its file's name; SECRET: conf_secret.name */
+			char name[160]; /* LOGIN: its name; KEY: its file's; SECRET: the secret's */
 		} fd;
 		struct {
 			uint16_t of_role;     /* the role that restarts alone */

@@ -6,8 +6,8 @@
  *	    [--accept-dead] [--take-over] [--no-progress] [-o json|text] [--only ROLE,...]
  *	    [--handoff NAME]
  *
- * SIGTERM drains; SIGHUP bears all workers anew, with the key files as they are now. --handoff, with
- * run --only science: one hand-over and no more (cli/start.h).
+ * SIGTERM drains; SIGHUP bears all workers anew, with the key files as they are now. --handoff,
+ * with run --only science: one hand-over and no more (cli/start.h).
  */
 #include <errno.h>
 #include <fcntl.h>

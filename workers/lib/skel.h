@@ -107,8 +107,8 @@ struct worker_ops {
 	bool (*tick)(struct worker *w, struct mono now, struct mono *next, struct err *e);
 	void (*drain)(struct worker *w); /* DRAIN arrived; w->draining is set */
 	/*
-	 * After go, whenever the pipes between data workers and a role that restarts alone were made
-	 * anew (pipes_peer): what was asked and is not answered must be asked again.
+	 * After go, whenever the pipes between data workers and a role that restarts alone were
+	 * made anew (pipes_peer): what was asked and is not answered must be asked again.
 	 */
 	void (*peer)(struct worker *w);
 	void (*stop)(struct worker *w); /* free everything; also after a failed open or start */

@@ -122,11 +122,11 @@ board_render(const struct view *v, struct buf *out)
 {
 	struct unready u;
 
-	buf_printf(
-	    out,
-	    "# HELP weir_ready 1 while every data worker and the keeper are up and no dependency is missing\n"
-	    "# TYPE weir_ready gauge\nweir_ready %d\n",
-	    !view_unready(v, 0, &u));
+	buf_printf(out,
+		   "# HELP weir_ready 1 while data workers and keeper are up and no dependency is "
+		   "missing\n"
+		   "# TYPE weir_ready gauge\nweir_ready %d\n",
+		   !view_unready(v, 0, &u));
 	buf_printf(out,
 		   "# HELP weir_generation Generations of data workers since the start\n"
 		   "# TYPE weir_generation counter\nweir_generation %u\n",
