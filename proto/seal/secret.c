@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -313,6 +314,39 @@ passphrase_read(int fd, struct secret **out)
 	return why;
 }
 
+/*
+ * An interrupted prompt must not leave a terminal without echo: the signal is noted, ends the
+ * reading, and is raised again when the terminal is as it was.
+ */
+static const int interrupts[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+enum { INTERRUPTS = sizeof interrupts / sizeof *interrupts };
+static volatile sig_atomic_t interrupted;
+
+static void
+interrupt_note(int signal_number)
+{
+	interrupted = signal_number;
+}
+
+static void
+interrupts_take(struct sigaction before[static INTERRUPTS])
+{
+	const struct sigaction note = {.sa_handler = interrupt_note};
+
+	interrupted = 0;
+	for (unsigned i = 0; i < INTERRUPTS; i++)
+		sigaction(interrupts[i], &note, &before[i]);
+}
+
+static void
+interrupts_give(const struct sigaction before[static INTERRUPTS])
+{
+	for (unsigned i = 0; i < INTERRUPTS; i++)
+		sigaction(interrupts[i], &before[i], NULL);
+	if (interrupted)
+		raise(interrupted);
+}
+
 static enum seal_error
 line_ask(int tty, const char *prompt, struct secret **out)
 {
@@ -324,7 +358,7 @@ line_ask(int tty, const char *prompt, struct secret **out)
 		return SEAL_SYSTEM;
 	while (n < sizeof line) {
 		ssize_t got = read(tty, line + n, sizeof line - n);
-		if (got < 0 && errno == EINTR)
+		if (got < 0 && errno == EINTR && !interrupted)
 			continue;
 		if (got <= 0)
 			break;
@@ -332,7 +366,7 @@ line_ask(int tty, const char *prompt, struct secret **out)
 		if (line[n - 1] == '\n')
 			break;
 	}
-	enum seal_error why = passphrase_take(line, n, out);
+	enum seal_error why = interrupted ? SEAL_PASSPHRASE : passphrase_take(line, n, out);
 	sodium_memzero(line, sizeof line);
 	return write(tty, "\n", 1) == 1 ? why : SEAL_SYSTEM;
 }
@@ -359,6 +393,7 @@ lines_ask(int tty, const char *prompt, bool again, struct secret **out)
 enum seal_error
 passphrase_ask(const char *prompt, bool again, struct secret **out)
 {
+	struct sigaction handlers[INTERRUPTS];
 	struct termios before, silent;
 	int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 
@@ -371,10 +406,12 @@ passphrase_ask(const char *prompt, bool again, struct secret **out)
 	}
 	silent = before;
 	silent.c_lflag &= ~(tcflag_t)ECHO;
+	interrupts_take(handlers);
 	enum seal_error why = tcsetattr(tty, TCSAFLUSH, &silent) == 0
 				  ? lines_ask(tty, prompt, again, out)
 				  : SEAL_SYSTEM;
 	tcsetattr(tty, TCSAFLUSH, &before);
 	close(tty);
+	interrupts_give(handlers);
 	return why;
 }

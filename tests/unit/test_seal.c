@@ -1,5 +1,6 @@
 /* Sealed fields and the memory of keys: nonces survive a stuck generator and a repeated record, a
  * forked child has no keys, names and sizes have bounds, every value comes back as it was. */
+#include <pty.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -209,6 +210,85 @@ test_memory_that_is_not_locked_is_noticed(void **state)
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* ---- passphrases at a terminal ---- */
+
+enum { ASKED_RIGHT = 40, ASKED_WRONG };
+
+static int
+asks(void)
+{
+	struct secret *word = NULL;
+	struct err e;
+
+	if (!secret_open(false, &e))
+		return 1;
+	enum seal_error why = passphrase_ask("passphrase: ", true, &word);
+	if (why == SEAL_PASSPHRASE)
+		return ASKED_WRONG;
+	return why == SEAL_OK && secret_length(word) == 4 &&
+		       memcmp(secret_bytes(word), "word", 4) == 0
+		   ? ASKED_RIGHT
+		   : 1;
+}
+
+/* Reads the terminal until `until` was shown; all that was shown is in seen. */
+static void
+shown(int terminal, const char *until, char seen[static 256])
+{
+	size_t n = strlen(seen);
+
+	while (!strstr(seen, until)) {
+		ssize_t got = read(terminal, seen + n, 255 - n);
+		if (got <= 0)
+			fail_msg("the terminal has ended; it showed \"%s\"", seen);
+		n += (size_t)got;
+		seen[n] = '\0';
+	}
+}
+
+/* What becomes of a process that asks, when these two lines are typed; NULL: ^C instead. */
+static int
+typed(const char *first, const char *second)
+{
+	char seen[256] = "";
+	int terminal, status;
+	pid_t child = forkpty(&terminal, NULL, NULL, NULL);
+
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(asks());
+	shown(terminal, "passphrase: ", seen);
+	if (first) {
+		assert_int_equal(write(terminal, first, strlen(first)), (ssize_t)strlen(first));
+		shown(terminal, "again: ", seen);
+	}
+	if (!second)
+		second = "\3";
+	assert_int_equal(write(terminal, second, strlen(second)), (ssize_t)strlen(second));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	close(terminal);
+	assert_null(strstr(seen, "word"));
+	return status;
+}
+
+static void
+test_a_passphrase_is_typed_unseen(void **state)
+{
+	int status;
+
+	(void)state;
+	status = typed("word\n", "word\n");
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), ASKED_RIGHT);
+	status = typed("word\n", "ward\n");
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), ASKED_WRONG);
+	status = typed("word\n", NULL);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+	status = typed(NULL, NULL);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
 }
 
 /* The VmFlags of the mapping that holds p, from /proc/self/smaps. */
@@ -499,6 +579,7 @@ main(void)
 	/* Without an arena as yet. */
 	const struct CMUnitTest before[] = {
 	    cmocka_unit_test(test_memory_that_is_not_locked_is_noticed),
+	    cmocka_unit_test(test_a_passphrase_is_typed_unseen),
 	};
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_a_stuck_generator_gives_no_nonce_twice),
