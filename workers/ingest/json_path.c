@@ -18,17 +18,19 @@ struct other_key {
 
 enum { OTHER_SLOTS = JSON_UNDECLARED_MAX * 2 };
 
-/* An open object or array. */
+/* An open object or array. Small, since one is written for each. */
 struct level {
-	uint32_t node; /* a declared path goes on in it; or 0 */
-	uint32_t last; /* the declared key met last in it, for the guess */
-	int item;      /* it is the value of this path; or -1 */
-	bool tracked;  /* its keys matter */
-	/* Where undeclared members are collected: */
-	bool shown;	    /* this object is begun there */
-	bool more;	    /* and has a member already */
-	const char *copied; /* it is an undeclared member's value, which begins here; or NULL */
+	uint32_t node;	  /* a declared path goes on in it; or 0 */
+	uint32_t last;	  /* the declared key met last in it, for the guess */
+	uint32_t copied;  /* it is the value of an undeclared member to be collected: where it
+			    begins, and 1; else 0 */
+	int16_t item;	  /* it is the value of this path; or -1 */
+	bool tracked : 1; /* its keys matter */
+	bool shown : 1;	  /* it is begun where undeclared members are collected, */
+	bool more : 1;	  /* and has a member there */
 };
+
+_Static_assert(JSON_PATHS_MAX <= INT16_MAX, "items fit");
 
 struct json {
 	struct json_reader *reader;
@@ -186,10 +188,12 @@ collect_close(struct walk *w)
 {
 	const struct level *l = &w->levels[w->depth];
 
-	if (l->copied)
-		buf_add(w->j->undeclared, l->copied, (size_t)(w->token.raw - l->copied));
-	else if (l->shown)
+	if (l->copied) {
+		const char *from = w->data + (l->copied - 1);
+		buf_add(w->j->undeclared, from, (size_t)(w->token.raw - from));
+	} else if (l->shown) {
 		buf_byte(w->j->undeclared, '}');
+	}
 }
 
 static bool
@@ -239,7 +243,8 @@ value_collect(struct walk *w)
 
 	w->collected = false;
 	if (kind == JSON_OBJECT || kind == JSON_ARRAY)
-		w->levels[w->depth++] = (struct level){.item = -1, .copied = w->token.raw};
+		w->levels[w->depth++] =
+		    (struct level){.item = -1, .copied = (uint32_t)(w->token.raw - w->data) + 1};
 	else
 		buf_add(w->j->undeclared, w->token.raw, w->token.raw_len);
 }
@@ -251,7 +256,7 @@ value(struct walk *w)
 	enum json_kind kind = w->token.kind;
 	bool goes_on = w->node && node->has_children;
 
-	if (w->collected) {
+	if (!w->node && w->collected) {
 		value_collect(w);
 		return true;
 	}
@@ -261,8 +266,8 @@ value(struct walk *w)
 	if (node->item >= 0)
 		item_set(&w->t->items[node->item], &w->token);
 	if (kind == JSON_OBJECT || kind == JSON_ARRAY)
-		w->levels[w->depth++] =
-		    (struct level){.node = w->node, .item = node->item, .tracked = goes_on};
+		w->levels[w->depth++] = (struct level){
+		    .node = w->node, .item = (int16_t)node->item, .tracked = goes_on};
 	w->node = 0;
 	return true;
 }
@@ -356,7 +361,15 @@ json_parse(struct json *j, struct json_table *t, const char *data, size_t n, uns
 	}
 	if (n > INT32_MAX)
 		return err_set(e, EXIT_DATA, "the event is too long");
-	struct walk w = {.j = j, .t = t, .levels = j->levels, .bad_path = -1, .e = e};
+	/* The token is filled by the reader: zeroing it costs more than a member of an event. */
+	struct walk w;
+	w.j = j;
+	w.t = t;
+	w.levels = j->levels;
+	w.depth = w.node = w.undeclared = 0;
+	w.collected = false;
+	w.bad_path = -1;
+	w.e = e;
 	w.data = event_copy(j, data, n);
 	if (!begin(j, w.data, n, e))
 		return false;
