@@ -143,9 +143,10 @@ def check_fact_loan(connection, streams):
 
 
 # ---- pipelines ----
-def pipeline(name="loans", sources=None, lanes=2, ingests=1, more="", folds="", columns="", limits=None):
+def pipeline(name="loans", sources=None, lanes=2, ingests=1, more="", folds="", columns="", limits=None,
+             example="plain.yaml"):
     """The example, with other transports: sources is {stream: "kafka: {...}"}; file is the default."""
-    text = (ROOT / "examples" / "loans" / "plain.yaml").read_text()
+    text = (ROOT / "examples" / "loans" / example).read_text()
     text = text.replace("pipeline: loans", f"pipeline: {name}\nlanes: {lanes}\ningests: {ingests}", 1)
     for stream in STREAMS:
         old = f'file: {{ directory: "${{WEIR_DATA}}", path: "{stream}*.ndjson*", follow: true }}'

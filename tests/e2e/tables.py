@@ -46,19 +46,20 @@ class Snapshot:
     """A star schema as natural keys, to hold against another pipeline's: surrogate keys are hashes under each pipeline's
     own key, and rids name topic and offset, so neither is compared across transports."""
 
-    def __init__(self, dsn, facts=("fact_loan", "fact_work"), members=(("dim_resource", "resource"),)):
+    def __init__(self, dsn, facts=("fact_loan", "fact_work"), members=(("dim_resource", "resource", "resource_key"),)):
+        """members: (dimension, its natural key, its surrogate key)"""
         self.tables = {}
         with psycopg.connect(dsn) as c:
-            for dimension, natural in members:
-                names = [n for n in columns(c, f"analytical_schema.{dimension}") if n not in ("version_rid", f"{natural}_key")]
+            for dimension, _, key in members:
+                names = [n for n in columns(c, f"analytical_schema.{dimension}") if n not in ("version_rid", key)]
                 self.tables[dimension] = self._fetch(c, names, f"analytical_schema.{dimension} t")
             for fact in facts:
                 names = [n for n in columns(c, f"analytical_schema.{fact}") if n != "rid"]
                 joins = f"analytical_schema.{fact} t"
-                for dimension, natural in members:
-                    if f"{natural}_key" in names:
-                        names[names.index(f"{natural}_key")] = f"{dimension}.{natural}"
-                        joins += f" left join analytical_schema.{dimension} using ({natural}_key)"
+                for dimension, natural, key in members:
+                    if key in names:
+                        names[names.index(key)] = f"{dimension}.{natural}"
+                        joins += f" left join analytical_schema.{dimension} using ({key})"
                 self.tables[fact] = self._fetch(c, names, joins)
 
     @staticmethod
