@@ -79,7 +79,7 @@ conf_derive_check(struct conf_build *b, struct conf_node *n, const struct expr *
 	uint32_t most = expr_bound(x);
 	char many[32] = "any number of";
 
-	if (most <= DERIVE_RESULTS_MAX)
+	if (most <= DERIVE_RESULTS_MAX + 1)
 		return;
 	if (most < EXPR_UNBOUNDED)
 		snprintf(many, sizeof many, "up to %u", most);

@@ -19,7 +19,7 @@ enum {
 	CONF_NODES_MAX = 65536,
 	CONF_PATH_MAX = 256,	 /* bytes of an option's path, user's names not included */
 	CONF_TEXT_MAX = 16384,	 /* bytes of a scalar */
-	DERIVE_RESULTS_MAX = 64, /* of an expression over sensitive fields */
+	DERIVE_RESULTS_MAX = 64, /* of an expression over sensitive fields, beside null */
 };
 
 /* ---- the option table ---- */

@@ -1,12 +1,14 @@
 /*
  * How many results an expression can have, known while it is compiled: a function of few values has
- * few results. Some operators have few whatever goes in.
+ * few results. Some operators have few whatever goes in. Null counts: it tells something, too.
  */
 #include "build.h"
 
 #include <string.h>
 
-/* Results of functions that are few by themselves; bucket() has one more than bounds. */
+enum { BOOLEAN_RESULTS = 3 };
+
+/* Results of functions that are few by themselves, beside null; bucket() has as many as arguments. */
 static const struct {
 	const char *name;
 	uint32_t results;
@@ -59,12 +61,12 @@ bound_call(const struct builder *b, const struct function *f, unsigned first, un
 	for (unsigned i = 0; i < n; i++)
 		product = bound_multiply(product, bound_of(b, args[i]));
 	if (f->result == 'b')
-		return least(product, 2);
+		return least(product, BOOLEAN_RESULTS);
 	if (strcmp(f->name, "bucket") == 0)
-		return least(product, n);
+		return least(product, n + 1);
 	for (unsigned i = 0; i < sizeof few / sizeof few[0]; i++) {
 		if (strcmp(few[i].name, f->name) == 0)
-			return least(product, few[i].results);
+			return least(product, few[i].results + 1);
 	}
 	return product;
 }
@@ -75,17 +77,18 @@ bound_op(const struct builder *b, enum op op, unsigned aux, uint16_t a, uint16_t
 	switch (op) {
 	case OP_CALL:
 		return bound_call(b, &functions[aux], a, c);
-	case OP_NOT:
 	case OP_IS:
-	case OP_IN:
 		return least(bound_of(b, a), 2);
+	case OP_NOT:
+	case OP_IN:
+		return least(bound_of(b, a), BOOLEAN_RESULTS);
 	case OP_AND:
 	case OP_OR:
 	case OP_EQUAL_TEXT:
 	case OP_COMPARE_INT:
 	case OP_COMPARE:
 	case OP_LIKE:
-		return least(bound_multiply(bound_of(b, a), bound_of(b, c)), 2);
+		return least(bound_multiply(bound_of(b, a), bound_of(b, c)), BOOLEAN_RESULTS);
 	case OP_MOVE:
 	case OP_NEGATE:
 	case OP_CAST:

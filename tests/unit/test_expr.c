@@ -944,6 +944,139 @@ test_slots(void **state)
 	expr_free(x);
 }
 
+/* ---- how much a result can tell ---- */
+
+static uint32_t
+sealed_bound(void *ctx, unsigned slot)
+{
+	const char *name = names[slot].name;
+
+	(void)ctx;
+	return strcmp(name, "amount") == 0 || strcmp(name, "no_text") == 0 ||
+		       strcmp(name, "day") == 0 || strcmp(name, "declined") == 0
+		   ? EXPR_UNBOUNDED
+	       : strcmp(name, "n") == 0 ? 5
+					: 1;
+}
+
+enum { SEALED_TRIES = 400, RESULTS_SEEN_MAX = 128 };
+
+/* Values for what is sealed: many, and null. */
+static void
+sealed_set(unsigned i)
+{
+	static char text[SEALED_TRIES][8];
+
+	*input("amount") = i % 23 ? value_decimal((int)(i * 37) - 3000, 2) : value_null();
+	snprintf(text[i], sizeof text[i], "%c%u", 'A' + (int)(i % 5), i);
+	*input("no_text") = i % 19 ? value_text(text[i], strlen(text[i])) : value_null();
+	*input("day") =
+	    i % 17 ? (struct value){.type = VALUE_DATE, .integer = 15000 + i * 11} : value_null();
+	*input("declined") = i % 3 ? value_boolean(i % 2) : value_null();
+	*input("n") = i % 5 ? value_integer(i % 5) : value_null();
+}
+
+static bool
+result_new(const struct value *v, struct value *seen, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (v->type == seen[i].type &&
+		    (v->type == VALUE_NULL || value_compare(v, &seen[i]) == 0))
+			return false;
+	}
+	return true;
+}
+
+/* How many different results there are over all tries. */
+static unsigned
+results_count(const struct expr *x)
+{
+	static struct value seen[RESULTS_SEEN_MAX];
+	struct expr_run_state st = {0};
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SEALED_TRIES && n < RESULTS_SEEN_MAX; i++) {
+		struct value out;
+		sealed_set(i);
+		expr_run(x, T.inputs, &st, &out);
+		if (result_new(&out, seen, n))
+			seen[n++] = out;
+	}
+	expr_run_free(&st);
+	return n;
+}
+
+static void
+test_bound(void **state)
+{
+	static const struct {
+		const char *source;
+		uint32_t most;
+	} cases[] = {
+	    {"ratio * 2", 1},
+	    {"activity = 'x' and approved", 1},
+	    {"amount", EXPR_UNBOUNDED},
+	    {"declined", EXPR_UNBOUNDED},
+	    {"n", 5},
+	    {"n + n", 5},
+	    {"n * 100 + bucket(amount, 0)", 5 * 3},
+	    {"amount > 5", 3},
+	    {"amount is null", 2},
+	    {"declined is true", 2},
+	    {"not declined", 3},
+	    {"declined or amount > 5", 3},
+	    {"no_text in ('A1', 'B2')", 3},
+	    {"no_text like 'A%'", 3},
+	    {"amount between 1 and 2", 3},
+	    {"starts_with(no_text, 'A')", 3},
+	    {"bucket(amount, 0, 10, 20)", 5},
+	    {"-bucket(amount, 0, 10, 20)", 5},
+	    {"cast(bucket(amount, 0, 10, 20) as text)", 5},
+	    {"bucket(amount, ratio)", 3},
+	    {"bucket(amount, 0) * bucket(amount, 10)", 9},
+	    {"month(day)", 13},
+	    {"quarter(day)", 5},
+	    {"dow(day)", 8},
+	    {"year(day)", EXPR_UNBOUNDED},
+	    {"sign(amount)", 4},
+	    {"round(amount)", EXPR_UNBOUNDED},
+	    {"left(no_text, 1)", EXPR_UNBOUNDED},
+	    {"length(no_text)", EXPR_UNBOUNDED},
+	    {"case when amount > 5 then 'a' when declined then 'b' else 'c' end", 3},
+	    {"case when amount > 5 then 'a' end", 2},
+	    {"case when amount > 5 then activity else 'c' end", 2},
+	    {"case when amount > 5 then no_text else 'c' end", EXPR_UNBOUNDED},
+	    {"case when approved then no_text end", EXPR_UNBOUNDED},
+	    {"case month(day) when 1 then 'a' when 2 then 'b' else 'c' end", 3},
+	    {"case when amount > 5 then case when declined then 1 else 2 end else 3 end", 3},
+	    {"case when amount > 5 then 1 else 2 end + case when declined then 10 else 20 end", 4},
+	    {"case when length(no_text) > 2 then case when no_text > 'B' then 1 end else 7 end", 3},
+	    {"coalesce(amount > 5, false)", 4},
+	    {"coalesce(amount, 0)", EXPR_UNBOUNDED},
+	    {"coalesce(no_text, activity)", EXPR_UNBOUNDED},
+	    {"concat(cast(amount > 5 as text), cast(declined and approved as text))", 9},
+	    {"nullif(amount, 5)", EXPR_UNBOUNDED},
+	    {"least(amount, 5)", EXPR_UNBOUNDED},
+	    {"activity || no_text", EXPR_UNBOUNDED},
+	    {"case when activity = 'a' then 1 when activity = 'b' then 2 else 3 end", 1},
+	};
+	struct expr_scope before = T.scope;
+	struct value inputs[COUNT(names)];
+
+	(void)state;
+	memcpy(inputs, T.inputs, sizeof inputs);
+	T.scope.bound = sealed_bound;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct expr *x = compiled(cases[i].source, VALUE_NULL);
+		unsigned found = results_count(x);
+		if (expr_bound(x) != cases[i].most || found > cases[i].most)
+			fail_msg("%s: at most %u, found %u", cases[i].source, expr_bound(x), found);
+		expr_free(x);
+	}
+	T.scope = before;
+	memcpy(T.inputs, inputs, sizeof inputs);
+}
+
 static void
 test_conjuncts(void **state)
 {
@@ -1060,6 +1193,7 @@ main(void)
 	    cmocka_unit_test(test_limits),
 	    cmocka_unit_test(test_scratch),
 	    cmocka_unit_test(test_slots),
+	    cmocka_unit_test(test_bound),
 	    cmocka_unit_test(test_conjuncts),
 	    cmocka_unit_test(test_expr_test),
 	    cmocka_unit_test(test_function_table),
