@@ -26,12 +26,8 @@ static struct {
 static void
 field_set(struct field *f, const char *path, enum value_type type, enum time_form form)
 {
-	*f = (struct field){.type = type,
-			    .form = form,
-			    .used = true,
-			    .class = -1,
-			    .domain = -1,
-			    .token_of = -1};
+	*f = (struct field){
+	    .type = type, .form = form, .used = true, .class = -1, .domain = -1, .token_of = -1};
 	snprintf(f->name.s, sizeof f->name.s, "%s", path);
 	snprintf(f->path, sizeof f->path, "%s", path);
 }

@@ -36,8 +36,7 @@ enum {
 static struct field
 field(const char *name, const char *path, enum value_type type)
 {
-	struct field f = {
-	    .type = type, .used = true, .class = -1, .domain = -1, .token_of = -1};
+	struct field f = {.type = type, .used = true, .class = -1, .domain = -1, .token_of = -1};
 
 	snprintf(f.name.s, sizeof f.name.s, "%s", name);
 	snprintf(f.path, sizeof f.path, "%s", path);

@@ -1,6 +1,7 @@
 /*
  * ingest: the state of one ingest worker, shared by its main.c, reader.c (sources), events.c (one
- * event's way into a lane: decoded, sealed, routed), names.c (ids of partitions) and finish.c (how it ends).
+ * event's way into a lane: decoded, sealed, routed), names.c (ids of partitions), replay.c (dead
+ * letters sent again) and finish.c (how it ends).
  */
 #ifndef INGEST_INGEST_H
 #define INGEST_INGEST_H

@@ -1,8 +1,8 @@
 /*
  * sealing: what ingest has where the pipeline seals: the policy and token keys, the windows of data
- * keys, secrets of persons, events that wait for them, and the talk with the keeper. Nothing is read
- * before the first envelopes are published, nor while there is no usable key: back pressure, never
- * plaintext and never an expired key.
+ * keys, secrets of persons, events that wait for them, and the talk with the keeper. Nothing is
+ * read before the first envelopes are published, nor while there is no usable key: back pressure,
+ * never plaintext and never an expired key.
  */
 #ifndef INGEST_SEALING_H
 #define INGEST_SEALING_H
