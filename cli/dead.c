@@ -6,12 +6,14 @@
 #include <string.h>
 
 #include "dead.h"
+#include "open.h"
 #include "owner.h"
 
-enum { DEAD_LIMIT_DEFAULT = 100, DEAD_LIMIT_MAX = 1000000, RID_DIGITS = 32 };
+enum { DEAD_LIMIT_DEFAULT = 100, DEAD_LIMIT_MAX = 1000000 };
 
 const struct option_row options_dead[] = {
-    {"pipeline", 'p', OPTION_VALUE, "FILE", "the pipeline file"},
+    OPENER_OPTIONS,
+    {"all", 0, OPTION_FLAG, NULL, "replay: every dead letter whose event was kept"},
     {"limit", 'n', OPTION_VALUE, "N", "list: at most so many (default 100)"},
     {"source", 0, OPTION_VALUE, "NAME", "list: only of this source"},
     {"reasons", 0, OPTION_FLAG, NULL, "list: count by source, stage and reason"},
@@ -28,7 +30,7 @@ const struct option_row options_dead[] = {
 	"SELECT replace(d.rid::text, '-', '') AS rid, s.name AS source, p.label AS partition,"     \
 	" d.position::text AS position, d.stage, d.reason,"                                        \
 	" to_char(d.at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at, encode(d.digest, 'hex') AS "      \
-	"digest"
+	"digest, octet_length(d.body)::text AS sealed"
 
 enum {
 	DEAD_RID,
@@ -39,11 +41,12 @@ enum {
 	DEAD_REASON,
 	DEAD_AT,
 	DEAD_DIGEST,
+	DEAD_SEALED, /* bytes of the sealed event; null: it was not kept */
 	DEAD_COLUMN_MAX
 };
 
-static const char *const dead_names[DEAD_COLUMN_MAX] = {"rid",	 "source", "partition", "position",
-							"stage", "reason", "at",	"digest"};
+static const char *const dead_names[DEAD_COLUMN_MAX] = {
+    "rid", "source", "partition", "position", "stage", "reason", "at", "digest", "sealed"};
 
 static const char *
 cell(const struct pg_result *r, unsigned row, unsigned column)
@@ -65,7 +68,7 @@ dead_json(const struct pg_result *r, unsigned row, struct buf *out)
 		buf_printf(out, "%s\"%s\":", i ? "," : "{", dead_names[i]);
 		if (pg_is_null(r, row, i))
 			buf_text(out, "null");
-		else if (i == DEAD_POSITION)
+		else if (i == DEAD_POSITION || i == DEAD_SEALED)
 			buf_text(out, pg_text(r, row, i));
 		else
 			cli_json(out, pg_text(r, row, i));
@@ -254,45 +257,37 @@ list(const struct cli *c, const struct model *m, struct pg *pg, struct buf *out,
 	return true;
 }
 
-/* The beginning of a RID as 8-4-4-4-12 or as plain digits; compared without dashes. */
-static bool
-rid_prefix(const char *rid, char out[RID_DIGITS + 1], struct err *e)
-{
-	unsigned n = 0;
-
-	for (; *rid; rid++) {
-		if (*rid == '-')
-			continue;
-		if (n == RID_DIGITS || !strchr("0123456789abcdefABCDEF", *rid))
-			return err_set(e, EXIT_USAGE, "a RID has at most 32 digits, 0-9 and a-f");
-		out[n++] = (char)(*rid >= 'A' && *rid <= 'F' ? *rid - 'A' + 'a' : *rid);
-	}
-	out[n] = 0;
-	return n >= 4 || err_set(e, EXIT_USAGE, "give at least 4 digits of the RID");
-}
-
 static void
 show_text(const struct pg_result *r, struct buf *out)
 {
 	for (unsigned i = 0; i < DEAD_COLUMN_MAX; i++)
 		buf_printf(out, "%-10s %s\n", dead_names[i], cell(r, 0, i));
-	buf_text(
-	    out,
-	    "\nThe event itself is not stored: bytes of events are kept only sealed, and sealing\n"
-	    "does not exist yet. Position, reason and a keyed digest are all there is. To see the\n"
-	    "event, read the source at this position. Positions count from 0: of a file it is the\n"
-	    "record's number, so that line = position + 1; of a Kafka partition, the offset.\n");
+	if (pg_is_null(r, 0, DEAD_SEALED))
+		buf_text(
+		    out,
+		    "\nThe event itself is not stored: bytes of events are kept only sealed, by a "
+		    "pipeline that\nseals, from the stage ingest, up to 1 MiB. What other stages "
+		    "refused is in raw_<source> where\n`raw: warehouse` keeps it. To see the "
+		    "event, read the source at this position.");
+	else
+		buf_text(out,
+			 "\nThe event is kept, sealed to the class dead_letter. `weir dead open "
+			 "RID` opens it, `weir dead\nreplay RID` sends it through the pipeline "
+			 "again; both leave an audit row.");
+	buf_text(out,
+		 " Positions count from 0:\nof a file it is the record's number, so that line = "
+		 "position + 1; of a Kafka partition,\nthe offset.\n");
 }
 
 static bool
 show(const struct cli *c, const struct model *m, struct pg *pg, struct buf *out, unsigned *n,
      struct err *e)
 {
-	char prefix[RID_DIGITS + 1];
+	char prefix[DEAD_RID_DIGITS + 1];
 	struct dead_place at;
 	struct pg_result *r;
 
-	if (!rid_prefix(c->args.operands[1], prefix, e) || !place_find(pg, m, &at, e))
+	if (!dead_rid_prefix(c->args.operands[1], prefix, e) || !place_find(pg, m, &at, e))
 		return false;
 	const char *const params[] = {at.pipeline, at.build, prefix, NULL};
 	if (!owner_query(pg,
@@ -314,26 +309,40 @@ show(const struct cli *c, const struct model *m, struct pg *pg, struct buf *out,
 	return good;
 }
 
-/* Which of the two; *at is the operand where the pipeline file would stand. */
-static bool
-sub_verb(const struct cli *c, bool *showing, unsigned *at, struct err *e)
-{
-	const char *word = c->args.operands[0];
+static const struct dead_verb {
+	const char *name;
+	int (*run)(struct cli *c);     /* NULL: list and show, here */
+	unsigned names_min, names_max; /* operands after the word and before the pipeline file */
+} dead_verbs[] = {
+    {"list", NULL, 0, 0},
+    {"show", NULL, 1, 1},
+    {"open", dead_open, 1, 1},
+    {"replay", dead_replay, 0, 1},
+};
 
-	*showing = !strcmp(word, "show");
-	*at = *showing ? 2 : 1;
-	if (!*showing && strcmp(word, "list")) {
-		bool near = near_enough(word, "show", near_distance(word, "show"));
-		return err_set(e, EXIT_USAGE,
-			       "\"dead %.40s\" is unknown; did you mean \"dead %s\"?", word,
-			       near ? "show" : "list");
+static const struct dead_verb *
+sub_verb(const struct cli *c, struct err *e)
+{
+	const char *word = c->args.operands[0], *near = "list";
+	unsigned n = c->args.operands_n;
+
+	for (unsigned i = 0; i < sizeof dead_verbs / sizeof *dead_verbs; i++) {
+		const struct dead_verb *v = &dead_verbs[i];
+		if (near_enough(word, v->name, near_distance(word, v->name)))
+			near = v->name;
+		if (strcmp(word, v->name) != 0)
+			continue;
+		if (n < 1 + v->names_min)
+			err_set(e, EXIT_USAGE, "which one? Its RID is missing");
+		else if (n > 2 + v->names_max)
+			err_set(e, EXIT_USAGE, "\"%.80s\" is one operand too many",
+				c->args.operands[2 + v->names_max]);
+		else
+			return v;
+		return NULL;
 	}
-	if (*showing && c->args.operands_n < 2)
-		return err_set(e, EXIT_USAGE, "which one? Its RID is missing");
-	if (c->args.operands_n > *at + 1)
-		return err_set(e, EXIT_USAGE, "\"%.80s\" is one operand too many",
-			       c->args.operands[*at + 1]);
-	return true;
+	err_set(e, EXIT_USAGE, "\"dead %.40s\" is unknown; did you mean \"dead %s\"?", word, near);
+	return NULL;
 }
 
 int
@@ -343,14 +352,17 @@ dead_run(struct cli *c)
 	struct model *m;
 	struct pg *pg;
 	struct err e;
-	bool showing;
-	unsigned at, n = 0;
+	unsigned n = 0;
 	int code;
 
-	if (!sub_verb(c, &showing, &at, &e))
+	const struct dead_verb *v = sub_verb(c, &e);
+	if (!v)
 		return cli_fail(c, &e,
 				"weir dead list [PIPELINE], or weir dead show RID [PIPELINE]");
-	if (!cli_model(c, cli_pipeline(c, at), &m, &code))
+	if (v->run)
+		return v->run(c);
+	bool showing = v->names_min > 0;
+	if (!cli_model(c, cli_pipeline(c, 1 + v->names_max), &m, &code))
 		return code;
 	if (owner_connect(c, m, &pg, &code)) {
 		if (showing ? !show(c, m, pg, &out, &n, &e) : !list(c, m, pg, &out, &n, &e)) {

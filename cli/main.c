@@ -52,10 +52,15 @@ const struct verb verbs[] = {
      "Reads the stored state of the process as the owner. Values of fields are shown here,\n"
      "and nowhere in logs. Exit codes: 0 found, 99 no process of that ID.",
      options_pipeline},
-    {"dead", dead_run, 1, 3, "list [PIPELINE] | show RID [PIPELINE]",
+    {"dead", dead_run, 1, 3,
+     "list [PIPELINE] | show RID [PIPELINE] | open RID [PIPELINE] | replay RID|--all [PIPELINE]",
      "events and rows that could not be processed",
      "list: newest first, with source, position, stage and reason. show: one of them; the\n"
-     "beginning of a RID is enough. Exit codes: 0 there are some, 99 there are none.",
+     "beginning of a RID is enough. open: the event itself, where a pipeline that seals has kept\n"
+     "it, with a member key and an audit row. replay: sends such events through the running\n"
+     "pipeline again; those that are processed now are dead letters no more.\n"
+     "Exit codes: 0 there are some, 99 there are none; replay: 0 all were processed, 1 some are\n"
+     "dead again, 75 the pipeline does not run here.",
      options_dead},
     {"keys", keys_run, 1, 4,
      "init | member NAME | policy sign|show|root | grant member|role|science NAME |\n"

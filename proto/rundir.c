@@ -205,9 +205,9 @@ collect(void *ctx, const char *path, int note, bool owned)
 	char text[NOTE_BYTES_MAX];
 	ssize_t n = owned && f->n < f->max ? pread(note, text, sizeof text - 1, 0) : -1;
 
-	(void)path;
 	if (n > 0) {
 		text[n] = '\0';
+		snprintf(f->out[f->n].path, sizeof f->out[f->n].path, "%s", path);
 		f->n += note_parse(text, &f->out[f->n]);
 	}
 	close(note);

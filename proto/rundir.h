@@ -27,6 +27,7 @@ struct rundir_note {
 	char instance[64];
 	char url[64]; /* of status */
 	pid_t pid;
+	char path[RUNDIR_BYTES_MAX]; /* of the directory: rundir_find's answer, not in the note */
 };
 
 /* Makes a directory and sweeps those that nobody owns any more. Undone by rundir_remove. */

@@ -379,3 +379,33 @@ def test_no_secret_is_in_argv_or_environment(keys):
     done = keys.command("open", "raw_application", keys.file, "--member-key", keys.member_key, "--passphrase-file", keys.passphrase,
                         "--purpose", PURPOSE, "--dsn", keys.dsn, codes=(64,))
     assert "env:NAME" in done.stderr
+
+
+def test_dead_letters_are_opened_and_sent_again(keys):
+    broken = json.dumps(application(40, income="a lot"))
+    late = json.dumps(application(41, at="yesterday"))
+    write(keys.data / "application-broken.ndjson", [broken, late])
+    keys.run(codes=(1,))
+    letters = {r["reason"]: r for r in keys.json("dead", "list", keys.file)}
+    assert len(letters) == 2 and all(r["sealed"] > 0 for r in letters.values())
+    options = ["--pipeline", keys.file, "--member-key", keys.member_key, "--passphrase-file", keys.passphrase, "--purpose", PURPOSE]
+    events = set()
+    for r in letters.values():
+        shown = keys.command("dead", "show", r["rid"], keys.file).stdout
+        assert "weir dead open" in shown and "a lot" not in shown and "yesterday" not in shown
+        events.add(keys.command("dead", "open", r["rid"], *options).stdout.rstrip("\n"))
+    assert events == {broken, late}
+    assert "does not run" in keys.command("dead", "replay", "--all", *options, codes=(75,)).stderr
+    # An income that may be any text makes one of them good; the other one has no time still.
+    keys.file.write_text(keys.file.read_text().replace("income: { type: decimal", "income: { type: text")
+                         .replace('path: "application*.ndjson"', 'path: "application*.ndjson", follow: true'))
+    keys.sign()
+    keys.apply()
+    process = keys.up()
+    done = keys.command("dead", "replay", "--all", *options, "-o", "json", codes=(1,), env={"XDG_RUNTIME_DIR": str(keys.run_dir)})
+    told = json.loads(done.stdout)
+    assert (told["committed"], told["dead"], told["refused"]) == (1, 1, 0)
+    assert len(keys.json("dead", "list", keys.file)) == 1
+    rows = keys.rows("SELECT case_id, income FROM raw_application WHERE case_id IN ('L00040', 'L00041')")
+    assert rows == [{"case_id": "L00040", "income": "a lot"}]
+    keys.stop(process)
