@@ -1,4 +1,4 @@
-/* dead open, dead replay: the events of dead letters, kept sealed, opened by the audited release. */
+/* dead open, dead replay: events of dead letters, kept sealed, opened by the audited release. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
- * open: who opens sealed values at the command line: a key, the signed policy, two connections of the
- * reader's own login, and the release. Shared by open, dead open and dead replay.
+ * open: who opens sealed values at the command line: a key, the signed policy, two connections of
+ * the reader's own login, and the release. Shared by open, dead open and dead replay.
  */
 #ifndef CLI_OPEN_H
 #define CLI_OPEN_H
@@ -18,8 +18,8 @@ struct opener {
 
 /*
  * Reads the pipeline file, the policy, the key (--member-key) and connects: by --dsn-file or --dsn
- * (env:NAME or file:PATH), else, where owner is set, as the owner, else as libpq's environment says.
- * --purpose is needed. A failure has been told when this is false, with *code set.
+ * (env:NAME or file:PATH), else, where owner is set, as the owner, else as libpq's environment
+ * says. --purpose is needed. A failure has been told when this is false, with *code set.
  */
 MUSTCHECK bool opener_open(struct opener *o, struct cli *c, unsigned pipeline_at, bool owner,
 			   int *code);

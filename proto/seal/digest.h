@@ -1,6 +1,6 @@
 /*
- * digest: SHA-256 of a whole file, as `sha256sum` shows it: the name by which the audit chain knows a
- * hand-over.
+ * digest: SHA-256 of a whole file, as `sha256sum` shows it: the name by which the audit chain knows
+ * a hand-over.
  */
 #ifndef PROTO_SEAL_DIGEST_H
 #define PROTO_SEAL_DIGEST_H

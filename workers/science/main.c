@@ -134,7 +134,7 @@ result_tell(struct science *s, const struct handed *h, const char *name)
 		skel_end(s->w, EXIT_DONE, "%s", line);
 }
 
-/* What waiting can help is waited for; else the hand-over alone fails, or the run that was for it. */
+/* What waiting can help is waited for; else this hand-over fails, or the run that was for it. */
 static void
 failure_take(struct science *s, unsigned i, const struct err *failure)
 {
