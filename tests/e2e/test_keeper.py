@@ -111,6 +111,30 @@ def test_a_hangup_takes_a_new_policy(sealed):
     sealed.stop(process)
 
 
+def test_deaths_while_events_flow(sealed):
+    """Windows turn every second; keeper, ingest and everyone die in between: each event is there once."""
+    sealed.file.write_text(sealed.file.read_text() + "limits:\n  key_window: 1s\n")
+    process = sealed.up()
+    n = 0
+    births = {"keeper": 1, "ingest": 1}
+    for victim in ("keeper", "ingest", "all", "keeper", "keeper", "ingest"):
+        sealing.write(sealed.data / "application.ndjson", [sealing.application(n + i) for i in range(100)], "a")
+        n += 100
+        if victim == "all":
+            process.send_signal(signal.SIGHUP)
+        else:
+            sealed.kill(process, victim)
+        for role in births:
+            births[role] += victim in (role, "all")
+            up_again(sealed, process, role, births[role])
+    with sealed.superuser() as c:
+        wait_for("every event", lambda: c.execute("SELECT count(*), count(DISTINCT rid) FROM development_schema.raw_application")
+                 .fetchone() == (n, n), 60 * SLOW)
+        assert c.execute("SELECT count(*) FROM admin_schema.dead_letter").fetchone() == (0,)
+        assert c.execute("SELECT count(*) FROM key_schema.envelope").fetchone()[0] >= 9
+    sealed.stop(process)
+
+
 def test_without_its_database_it_waits(sealed):
     login = sealed.logins / "keeper.login"
     login.write_text(re.sub(r"port='?\d+'?", "port='1'", login.read_text()))

@@ -273,12 +273,33 @@ test_sixty_a_minute(void **state)
 
 	(void)state;
 	for (int i = 0; i < ENVELOPES_PER_MINUTE_MAX; i++)
-		assert_true(rate_take(&r, mono_add_ms(now, i)));
-	assert_false(rate_take(&r, mono_add_ms(now, ENVELOPES_PER_MINUTE_MAX)));
-	assert_false(rate_take(&r, mono_add_ms(now, RATE_MS - 1)));
-	assert_true(rate_take(&r, mono_add_ms(now, RATE_MS)));
-	assert_false(rate_take(&r, mono_add_ms(now, RATE_MS)));
-	assert_true(rate_take(&r, mono_add_ms(now, RATE_MS + 1)));
+		assert_true(rate_take(&r, ENVELOPES_PER_MINUTE_MAX, mono_add_ms(now, i)));
+	assert_false(rate_take(&r, ENVELOPES_PER_MINUTE_MAX, mono_add_ms(now, RATE_MS - 1)));
+	assert_true(rate_take(&r, ENVELOPES_PER_MINUTE_MAX, mono_add_ms(now, RATE_MS)));
+	assert_false(rate_take(&r, ENVELOPES_PER_MINUTE_MAX, mono_add_ms(now, RATE_MS)));
+	assert_true(rate_take(&r, ENVELOPES_PER_MINUTE_MAX, mono_add_ms(now, RATE_MS + 1)));
+	memset(&r, 0, sizeof r);
+	for (int i = 0; i < RATES_KEPT; i++)
+		assert_true(rate_take(&r, RATES_KEPT, now));
+	assert_false(rate_take(&r, RATES_KEPT, now));
+	assert_true(rate_take(&r, RATES_KEPT, mono_add_ms(now, RATE_MS)));
+}
+
+/* Windows that are declared short are not starved by the limit. */
+static void
+test_the_rate_follows_the_window(void **state)
+{
+	struct model m = {.classes_n = 3};
+
+	(void)state;
+	m.limits.key_window_us = 15 * 60 * INT64_C(1000000);
+	assert_int_equal(rate_limit(&m), ENVELOPES_PER_MINUTE_MAX);
+	m.limits.key_window_us = 2000000;
+	assert_int_equal(rate_limit(&m), 2 * 3 * 30);
+	m.limits.key_window_us = 1000000;
+	m.classes_n = CLASSES_MAX;
+	assert_int_equal(rate_limit(&m), 2 * CLASSES_MAX * 60);
+	assert_true(2 * CLASSES_MAX * 60 <= RATES_KEPT);
 }
 
 static void
@@ -714,6 +735,8 @@ world_open(void)
 	policy_signed(&t.policy, t.root, &t.file);
 
 	snprintf(t.model.pipeline.s, sizeof t.model.pipeline.s, "shop");
+	t.model.classes_n = 2;
+	t.model.limits.key_window_us = 15 * 60 * INT64_C(1000000);
 	t.worker.model = &t.model;
 	int fd = metric_page_create(ROLE_KEEPER, 0, &e);
 	t.worker.page = metric_page_map(fd, true, &e);
@@ -765,6 +788,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(test_wraps_are_those_of_the_class),
 	    cmocka_unit_test(test_every_cut_and_flip_of_a_core_is_refused),
 	    cmocka_unit_test(test_sixty_a_minute),
+	    cmocka_unit_test(test_the_rate_follows_the_window),
 	    cmocka_unit_test(test_the_queue_is_bounded),
 	    cmocka_unit_test(test_the_pinned_root_and_serial_win),
 	    cmocka_unit_test_setup(test_facts_are_read, setup),

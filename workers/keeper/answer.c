@@ -40,9 +40,9 @@ publish(struct keeper *k, struct request *r, const struct keyreq *q, struct mono
 		refuse(k, r, q, why, send);
 		return true;
 	}
-	if (!r->counted && !rate_take(&k->rates[r->from], now)) {
-		snprintf(why, sizeof why, "more than %d envelopes in a minute",
-			 ENVELOPES_PER_MINUTE_MAX);
+	unsigned limit = rate_limit(k->w->model);
+	if (!r->counted && !rate_take(&k->rates[r->from], limit, now)) {
+		snprintf(why, sizeof why, "more than %u envelopes in a minute", limit);
 		refuse(k, r, q, why, send);
 		return true;
 	}

@@ -3,15 +3,30 @@
 #include <stdio.h>
 #include <string.h>
 
-bool
-rate_take(struct rate *r, struct mono now)
+#include "log.h"
+
+unsigned
+rate_limit(const struct model *m)
 {
-	struct mono *oldest = &r->at[r->next];
+	int64_t window_ms = m->limits.key_window_us / 1000;
+	int64_t windows = window_ms > 0 ? (RATE_MS + window_ms - 1) / window_ms : 1;
+	int64_t needed = 2 * windows * m->classes_n;
+
+	if (needed < ENVELOPES_PER_MINUTE_MAX)
+		return ENVELOPES_PER_MINUTE_MAX;
+	return needed < RATES_KEPT ? (unsigned)needed : RATES_KEPT;
+}
+
+bool
+rate_take(struct rate *r, unsigned limit, struct mono now)
+{
+	check(limit > 0 && limit <= RATES_KEPT);
+	const struct mono *oldest = &r->at[(r->next + RATES_KEPT - limit) % RATES_KEPT];
 
 	if (oldest->us && mono_since_ms(*oldest, now) < RATE_MS)
 		return false;
-	*oldest = now;
-	r->next = (r->next + 1) % ENVELOPES_PER_MINUTE_MAX;
+	r->at[r->next] = now;
+	r->next = (r->next + 1) % RATES_KEPT;
 	return true;
 }
 

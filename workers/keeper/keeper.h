@@ -19,7 +19,8 @@
 enum {
 	REQUESTS_MAX = 256, /* that wait; one more is refused, and asked again later */
 	REQUESTS_BYTES_MAX = 4 * 1024 * 1024,
-	RATE_MS = 60 * 1000, /* ENVELOPES_PER_MINUTE_MAX of one ingest in that time */
+	RATE_MS = 60 * 1000,
+	RATES_KEPT = 2048, /* twice what CLASSES_MAX classes need whose windows last a second */
 };
 
 /* ---- queue ---- */
@@ -44,13 +45,19 @@ void queue_clear(struct queue *q);
 
 /* ---- judge ---- */
 
+/*
+ * Envelopes of one ingest within RATE_MS: ENVELOPES_PER_MINUTE_MAX, or, where windows are declared
+ * so short, twice as many as they need.
+ */
+unsigned rate_limit(const struct model *m);
+
 struct rate { /* of one ingest: when the last envelopes were asked for */
-	struct mono at[ENVELOPES_PER_MINUTE_MAX];
+	struct mono at[RATES_KEPT];
 	unsigned next;
 };
 
-/* Counts one more; false: too many within RATE_MS, and it is not counted. */
-MUSTCHECK bool rate_take(struct rate *r, struct mono now);
+/* Counts one more; false: there were `limit` within RATE_MS, and it is not counted. */
+MUSTCHECK bool rate_take(struct rate *r, unsigned limit, struct mono now);
 
 /*
  * Whether this envelope may be signed now (envelope_admit, and the policy's own validity). False:
