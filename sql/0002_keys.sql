@@ -97,7 +97,7 @@ CREATE TABLE key_schema.audit (
 	ticket   uuid UNIQUE,
 	kids     bytea[] NOT NULL DEFAULT '{}',
 	sids     bytea[] NOT NULL DEFAULT '{}',
-	purpose  text NOT NULL CHECK (btrim(purpose) <> ''),
+	purpose  text NOT NULL CHECK (purpose ~ '[^[:space:]]'),
 	detail   jsonb NOT NULL DEFAULT '{}',
 	prev     bytea NOT NULL CHECK (octet_length(prev) = 32),
 	hash     bytea NOT NULL CHECK (octet_length(hash) = 32),
@@ -203,7 +203,7 @@ DECLARE
 	head key_schema.chain;
 	a key_schema.audit;
 BEGIN
-	IF coalesce(btrim(purpose), '') = '' OR octet_length(purpose) > 4096 THEN
+	IF (purpose ~ '[^[:space:]]' AND octet_length(purpose) <= 4096) IS NOT TRUE THEN
 		RAISE EXCEPTION 'a purpose must be given, in at most 4096 bytes'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
