@@ -1,6 +1,7 @@
 /*
  * plan: the secrets of roles that `weir keys init` sealed to the first member and to escrow, from
- * the key directory into the warehouse. Later ones go there at once, by `weir keys grant` and `rotate`.
+ * the key directory into the warehouse. Later ones go there at once, by `weir keys grant` and
+ * `rotate`.
  */
 #include "plan.h"
 

@@ -34,8 +34,8 @@ struct release_setup {
 /*
  * The policy that a reader goes by, under the root that the warehouse pins: `file` (NULL: there is
  * none, then the one that is installed), refused when it is of a lower serial than the installed
- * one, of another pipeline or out of its time. newest: of the two the later one, so that a reader's old
- * copy does no harm. EXIT_PERMISSION.
+ * one, of another pipeline or out of its time. newest: of the two the later one, so that a reader's
+ * old copy does no harm. EXIT_PERMISSION.
  */
 MUSTCHECK bool release_policy(struct pg *pg, const char *pipeline, const struct buf *file,
 			      bool newest, struct policy *out, struct err *e);

@@ -1,7 +1,7 @@
 /*
  * science: opens sealed rows for the hand-overs that the pipeline file declares and the signed
- * policy lists, and seals each file to its recipients. Alone in the pool with a role's secret key. A file
- * comes to its name only when it is whole and its audit row is committed.
+ * policy lists, and seals each file to its recipients. Alone in the pool with a role's secret key.
+ * A file comes to its name only when it is whole and its audit row is committed.
  *
  *   main      lifecycle: due times, one hand-over asked for, what becomes of a failure
  *   handover  one hand-over: check, query, open, seal, audit, rename
