@@ -135,8 +135,8 @@ rows_add(struct check *c, const char *sql, const char *const *params, struct err
 /* ---- roles ---- */
 
 /*
- * Attributes, memberships, settings and possessions of Weir's roles. $1: logins, $2: groups. The owner may
- * be a member: PostgreSQL 16 makes it one of the roles that it creates.
+ * Attributes, memberships, settings and possessions of Weir's roles. $1: logins, $2: groups, $3:
+ * load. The owner may be a member: PostgreSQL 16 makes it one of the roles that it creates.
  */
 static const char roles_sql[] =
     "WITH ours AS (SELECT n, false AS people FROM unnest($1::text[]) n"

@@ -1,6 +1,6 @@
 /*
- * check: files. Logins' files, the directory of `keys:` with what each role needs of it, the policy. Secret
- * bytes are looked at only to see that a key is the one that the policy lists.
+ * check: files. Logins' files, the directory of `keys:` with what each role needs of it, the
+ * policy. Secret bytes are looked at only to see that a key is the one that the policy lists.
  */
 #include "check.h"
 

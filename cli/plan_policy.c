@@ -1,6 +1,6 @@
 /*
- * plan: the signed policy of `keys:` into the warehouse, which pins its root. What would lower it is
- * refused: an older serial, another root, a pipeline file that is weaker than what was signed.
+ * plan: the signed policy of `keys:` into the warehouse, which pins its root. What would lower it
+ * is refused: an older serial, another root, a pipeline file that is weaker than what was signed.
  */
 #include "plan.h"
 

@@ -1,6 +1,6 @@
 /*
- * policy_read: what plan and check read of the directory of `keys:`: the policy's file and the public
- * key of its root, which stand there beside the secret keys.
+ * policy_read: what plan and check read of the directory of `keys:`: the policy's file and the
+ * public key of its root, which stand there beside the secret keys.
  */
 #ifndef CLI_POLICY_READ_H
 #define CLI_POLICY_READ_H

@@ -1,7 +1,8 @@
 /*
- * Aggregates are rebuilt as a whole, by functions that `weir apply` made and that run as the owner: task can
- * read neither facts nor what comes of them. One that shows nothing is tried again sooner than `every`: the
- * groups may have grown, and what was never shown gives nothing away by changing.
+ * Aggregates are rebuilt as a whole, by functions that `weir apply` made and that run as the
+ * owner: task can read neither facts nor what comes of them. One that shows nothing is tried again
+ * sooner than `every`: the groups may have grown, and what was never shown gives nothing away by
+ * changing.
  */
 #include "task.h"
 

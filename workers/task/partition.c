@@ -1,4 +1,7 @@
-/* Raw events are kept by day: the days to come have a partition before their rows, and old days go. */
+/*
+ * Raw events are kept by day: the days to come have a partition before their rows, and old days
+ * go.
+ */
 #include "task.h"
 
 #include <string.h>
