@@ -1,6 +1,7 @@
 /*
- * check: what of a warehouse and of the files beside it is not as the pipeline file has it: rights in the
- * catalogue, logins' files, keys and policy. Each part adds rows; nothing is changed.
+ * check: what of a warehouse and of the files beside it is not as the pipeline file has it:
+ * rights in the catalogue, logins' files, keys and policy. Each part adds rows; nothing is
+ * changed.
  */
 #ifndef CLI_CHECK_H
 #define CLI_CHECK_H

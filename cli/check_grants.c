@@ -1,4 +1,7 @@
-/* check: rights in the catalogue against what ddl_grants declares; roles; what guards key_schema. */
+/*
+ * check: rights in the catalogue against what ddl_grants declares; roles; what guards
+ * key_schema.
+ */
 #include "check.h"
 
 #include <stdio.h>
