@@ -332,8 +332,11 @@ full_hold_stops_reading(void **state)
 		world_text(w, S_E, i, text);
 	}
 	assert_int_equal(i, HOLD_EVENTS_MAX);
-	assert_non_null(sealing_waits(w->in->sealing));
 	world_step(w);
+	assert_null(sealing_waits(w->in->sealing));
+	world_pass_ms(w, HELD_TOLD_MS + 1);
+	world_step(w);
+	assert_string_equal(sealing_waits(w->in->sealing), "secrets of persons have not come yet");
 	assert_int_equal(metric_get(&w->page, METRIC_HELD_EVENTS), HOLD_EVENTS_MAX);
 	assert_true(w->asked_n <= SUBJECTS_REQUESTS_MAX);
 }

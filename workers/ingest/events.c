@@ -268,7 +268,7 @@ events_release(struct ingest *in, int64_t now_wall_us, struct mono now, bool *mo
 			break;
 		}
 		event_pass(in, s->hold.first->part, &s->hold.first->event, now_wall_us, now, true);
-		hold_drop(&s->hold);
+		sealing_released(s, now);
 	}
 	if (n)
 		skel_progress(in->w);

@@ -119,6 +119,8 @@ sealing_step(struct sealing *s, struct mono now, int64_t now_wall_us, struct err
 
 	if (!windows_step(&s->windows, now, now_wall_us, &ask, e))
 		return false;
+	if (!s->hold.n)
+		s->held_at = now;
 	persons_forget(s);
 	persons_want(s);
 	if (ask || (s->subjects && subjects_waiting(s->subjects)))
@@ -201,12 +203,19 @@ sealing_due(struct sealing *s)
 	return is == SUBJECT_KNOWN || is == SUBJECT_ERASED;
 }
 
+void
+sealing_released(struct sealing *s, struct mono now)
+{
+	hold_drop(&s->hold);
+	s->held_at = now;
+}
+
 const char *
 sealing_waits(const struct sealing *s)
 {
 	if (!s->usable)
 		return s->windows.why[0] ? s->windows.why : "no data key is published yet";
-	if (hold_full(&s->hold))
+	if (s->hold.n && mono_since_ms(s->held_at, s->stepped_at) > HELD_TOLD_MS)
 		return s->subjects && subjects_why(s->subjects)[0]
 			   ? subjects_why(s->subjects)
 			   : "secrets of persons have not come yet";

@@ -34,7 +34,10 @@ struct sealing {
 	uint64_t windows_serial; /* subjects were forgotten for it */
 	bool usable;		 /* as of the last step: this turn's events may be sealed */
 	struct mono stepped_at;
+	struct mono held_at; /* when the oldest held event became the oldest */
 };
+
+enum { HELD_TOLD_MS = 2000 }; /* it waits for so long: that is told */
 
 /* From the descriptors that w has; false with EXIT_PERMISSION when one is missing or wrong. */
 MUSTCHECK bool sealing_open(const struct worker *w, const struct sealing_out *out,
@@ -65,8 +68,9 @@ MUSTCHECK bool sealing_answer(struct sealing *s, const struct keyans *a, struct 
 MUSTCHECK bool sealing_person(struct sealing *s, const struct record *r, struct seal_subject *who,
 			      bool *bound);
 
-/* The oldest held event may go on. */
+/* The oldest held event may go on; sealing_released when it has. */
 bool sealing_due(struct sealing *s);
+void sealing_released(struct sealing *s, struct mono now);
 
 /* Whether events may be read: keys are usable and what is held has room. */
 static inline bool
