@@ -40,10 +40,11 @@ static void
 test_types(void **state)
 {
 	(void)state;
-	for (int t = VALUE_NULL + 1; t < VALUE_TYPE_MAX; t++) {
+	for (int t = VALUE_NULL + 1; t < VALUE_SEALED; t++) {
 		const char *name = value_type_name((enum value_type)t);
 		assert_int_equal(value_type_find(name, strlen(name)), t);
 	}
+	assert_int_equal(value_type_find("sealed", 6), VALUE_TYPE_MAX); /* not to be declared */
 	assert_int_equal(value_type_find("number", 6), VALUE_TYPE_MAX);
 	assert_int_equal(value_type_find("null", 4), VALUE_TYPE_MAX);
 	assert_int_equal(value_type_find("", 0), VALUE_TYPE_MAX);
