@@ -9,8 +9,8 @@ CREATE TABLE "development_schema"."process" (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE "development_schema"."process" IS '[weir pipeline=loans volatile=revision,loaded_at,batch]';
 COMMENT ON COLUMN "development_schema"."process"."case_id" IS 'The process: its correlation ID';
-COMMENT ON COLUMN "development_schema"."process"."amount" IS 'Sealed: first application.amount_requested';
-COMMENT ON COLUMN "development_schema"."process"."resource" IS 'Sealed: last application.resource, offer.resource, workitem.resource';
+COMMENT ON COLUMN "development_schema"."process"."amount" IS 'Sealed: first application.amount_requested where activity = ''A_SUBMITTED''';
+COMMENT ON COLUMN "development_schema"."process"."resource" IS 'Sealed: last application.resource, offer.resource, workitem.resource where resource_token is not null';
 COMMENT ON COLUMN "development_schema"."process"."revision" IS 'Rises with every event and change of status; the greatest wins [volatile]';
 COMMENT ON COLUMN "development_schema"."process"."loaded_at" IS 'When the row was written [volatile]';
 COMMENT ON COLUMN "development_schema"."process"."batch" IS 'The batch that wrote the row; 0: weir apply [volatile]';
