@@ -241,6 +241,8 @@ start_flow(struct fleet *f)
 	for (unsigned i = 0; i < f->n; i++)
 		if (child_is_data(&f->children[i]) && f->children[i].state == CHILD_READY)
 			event_post(f, &f->children[i], EVENT_GO, "");
+	if (*f->setup.chan.handoff)
+		return; /* there are no data workers */
 	if (f->losses.lost_at.us)
 		log_info("generation %u runs, %lld ms after the loss", f->generation,
 			 (long long)mono_since_ms(f->losses.lost_at, mono_now()));

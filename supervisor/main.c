@@ -331,8 +331,11 @@ work(struct world *w)
 		     isatty(STDERR_FILENO);
 	struct result result;
 
-	log_info("%s %s: status on %s", w->options.bounded ? "run" : "up", w->model->pipeline.s,
-		 w->url);
+	if (*w->options.handoff)
+		log_info("hand-over %s of %s", w->options.handoff, w->model->pipeline.s);
+	else
+		log_info("%s %s: status on %s", w->options.bounded ? "run" : "up",
+			 w->model->pipeline.s, w->url);
 	loop_run(&w->fleet, w->signals, shown ? &progress : NULL);
 	if (!w->options.bounded)
 		return w->fleet.exit_code;

@@ -177,7 +177,9 @@ def test_a_missing_login_is_named(alone):
 
 def test_usage():
     for command in (["null"], ["supervisor"], ["supervisor", "up"], ["supervisor", "up", "x", "--never"],
-                    ["supervisor", "run", "x", "--wait", "long"], ["supervisor", "up", "x", "--only", "nobody"]):
+                    ["supervisor", "run", "x", "--wait", "long"], ["supervisor", "up", "x", "--only", "nobody"],
+                    ["supervisor", "run", "x", "--only", "science,task", "--handoff", "h"],
+                    ["supervisor", "up", "x", "--only", "science", "--handoff", "h"]):
         done = subprocess.run([BIN / command[0], *command[1:]], capture_output=True, text=True)
         assert done.returncode == 64 and done.stderr and not done.stdout, command
 
