@@ -221,6 +221,15 @@ keys_erase(struct keys *k, struct err *e)
 			       "the token keys of domain %s are not in %s: without them no person "
 			       "can be found",
 			       x.domain, k->m->keys_dir);
+	for (unsigned i = 0; good && i < n; i++)
+		if (found[i].epoch != i + 1) {
+			keys_not(
+			    k,
+			    "the token key of epoch %u is not in %s: what has pseudonyms of that "
+			    "epoch alone is not erased",
+			    i + 1, k->m->keys_dir);
+			break;
+		}
 	good = good && identifier_read(&x, e);
 	for (unsigned i = 0; good && i < n; i++)
 		good = epoch_add(&x, &found[i], forms, e);

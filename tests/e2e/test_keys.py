@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import pathlib
 import subprocess
 
 import psycopg
@@ -12,7 +11,8 @@ import pytest
 
 import sealing
 from sealing import application, call, cpf_of, write
-from weir import BIN
+from ports import wait_for
+from weir import BIN, SLOW
 
 N = 30
 PURPOSE = "test of opening"
@@ -408,4 +408,23 @@ def test_dead_letters_are_opened_and_sent_again(keys):
     assert len(keys.json("dead", "list", keys.file)) == 1
     rows = keys.rows("SELECT case_id, income FROM raw_application WHERE case_id IN ('L00040', 'L00041')")
     assert rows == [{"case_id": "L00040", "income": "a lot"}]
+    keys.stop(process)
+
+
+def test_a_hand_over_comes_by_itself_and_a_death_leaves_no_half_of_it(keys):
+    keys.file.write_text(keys.file.read_text().replace("SELECT case_id, name,", "SELECT case_id, pg_sleep(0.1)::text AS nap, name,")
+                         .replace("    recipients: [ana]", "    every: 1h\n    format: csv\n    recipients: [ana]")
+                         .replace('path: "application*.ndjson"', 'path: "application*.ndjson", follow: true'))
+    keys.sign()
+    keys.apply()
+    process = keys.up()
+    wait_for("a file that is being written", lambda: list(keys.out.glob(".*.part")), 30 * SLOW)
+    keys.kill(process, "science")
+    assert list(keys.out.glob("*.weir")) == []
+    path, = wait_for("a whole file", lambda: list(keys.out.glob("*.weir")), 60 * SLOW)
+    assert list(keys.out.glob(".*.part")) == []
+    opened = keys.command("open", "file", path, "--member-key", keys.member_key, "--passphrase-file", keys.passphrase)
+    rows = list(csv.DictReader(io.StringIO(opened.stdout)))
+    assert [r["case_id"] for r in rows] == [f"L{n:05d}" for n in range(N)] and rows[9]["name"] == in_clear(9)["name"]
+    assert len(keys.query("SELECT 1 FROM key_schema.audit WHERE kind = 'handoff'")) == 1
     keys.stop(process)

@@ -96,6 +96,18 @@ json_bytes(struct buf *out, const char *s, size_t n)
 	buf_byte(out, '"');
 }
 
+/* A line break between two of its tokens would end the row; inside of a string there is none. */
+static void
+json_line(struct buf *out, const char *s, size_t n)
+{
+	size_t at = out->len;
+
+	buf_add(out, s, n);
+	for (; at < out->len; at++)
+		if (out->data[at] == '\n' || out->data[at] == '\r')
+			out->data[at] = ' ';
+}
+
 void
 opened_json(const struct value *v, bool raw, struct buf *out)
 {
@@ -106,7 +118,7 @@ opened_json(const struct value *v, bool raw, struct buf *out)
 	} else if (v->type == VALUE_TEXT) {
 		json_bytes(out, v->text, v->len);
 	} else if (v->type == VALUE_JSON) {
-		buf_add(out, v->text, v->len);
+		json_line(out, v->text, v->len);
 	} else if (v->type == VALUE_NULL) {
 		buf_text(out, "null");
 	} else if (v->type == VALUE_DATE || v->type == VALUE_TIMESTAMP) {
@@ -248,7 +260,7 @@ clear_print(struct opened *o, uint32_t oid, const char *s)
 	else if (oid == OID_BOOL)
 		buf_text(&o->out, *s == 't' ? "true" : "false");
 	else if (oid == OID_JSON || oid == OID_JSONB)
-		buf_add(&o->out, s, n);
+		json_line(&o->out, s, n);
 	else if ((oid == OID_INT2 || oid == OID_INT4 || oid == OID_INT8 || oid == OID_FLOAT4 ||
 		  oid == OID_FLOAT8 || oid == OID_NUMERIC) &&
 		 is_number(s))

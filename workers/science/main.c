@@ -68,7 +68,8 @@ dues_set(struct science *s)
 		const struct handoff *h = &m->handoffs[i];
 		bool named = *s->w->handoff && !strcmp(s->w->handoff, h->name.s);
 		s->due_us[i] = named ? now : INT64_MAX;
-		if (*s->w->handoff || !h->every_us)
+		/* A bounded run ends with its sources: it does not wait for hand-overs. */
+		if (*s->w->handoff || s->w->bounded || !h->every_us)
 			continue;
 		int dir = open(h->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		int64_t last = dir < 0 ? INT64_MIN : place_last(dir, m->pipeline.s, h->name.s);
