@@ -44,6 +44,8 @@ dsn_read(struct keeper *k, struct err *e)
 		dsn.len--;
 	if (got)
 		k->dsn = mem_string_n((const char *)dsn.data, dsn.len);
+	if (dsn.data)
+		explicit_bzero(dsn.data, dsn.cap);
 	buf_free(&dsn);
 	return got || err_context(e, "login file");
 }
