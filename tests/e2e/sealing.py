@@ -215,6 +215,13 @@ class SealedWeir(Weir):
     def reader(self, **options):
         return weir_reader.Reader(self.scientist(), self.pipeline_name, self.member_key, PASSPHRASE, **options)
 
+    def open(self, *words, codes=(0,), purpose="test"):
+        """`weir open` as a scientist of the test's own."""
+        self.opener = getattr(self, "opener", None) or self.scientist()
+        return self.command("open", *words, "--pipeline", self.file, "--member-key", self.member_key, "--passphrase-file",
+                            self.passphrase, "--dsn", "env:OPENER_DSN", "--purpose", purpose, codes=codes,
+                            env={"OPENER_DSN": self.opener})
+
     @property
     def pipeline_name(self):
         return re.search(r"^pipeline: (\S+)", self.file.read_text(), re.M)[1]

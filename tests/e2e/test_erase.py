@@ -118,7 +118,7 @@ def test_the_secret_is_gone_and_stays_so(scene):
 
 
 def test_a_hand_over_made_afterwards_is_without_the_person(scene):
-    scene.command("handoff", "run", "risk", scene.file)
+    scene.command("handoff", "run", "risk", scene.file, timeout=30)
     files = sorted((scene.directory / "out").iterdir())
     head, content = handover.decode(files[-1].read_bytes(), load_key(scene.member_key, sealing.PASSPHRASE))
     rows = [json.loads(x, parse_float=str, parse_int=str) for x in content.decode().splitlines()]

@@ -207,9 +207,7 @@ def test_the_policy_is_believed_of_the_right_root_only(world_of):
 
 def test_the_command_opens_the_same(world_of, raw):
     sealed, _ = world_of
-    done = sealed.command("open", "SELECT case_id, seq, name, amount, notes FROM development_schema.raw_application ORDER BY 1, 2",
-                          "--pipeline", sealed.file, "--member-key", sealed.member_key, "--passphrase-file", sealed.passphrase,
-                          "--purpose", "test of the command", "-o", "ndjson")
+    done = sealed.open("SELECT case_id, seq, name, amount, notes FROM development_schema.raw_application ORDER BY 1, 2")
     rows = [json.loads(x, parse_float=str, parse_int=str) for x in done.stdout.splitlines()]
     assert [(r["case_id"], r["name"], r["amount"].strip('"')) for r in rows] == \
            [(r["case_id"], r["name"], str(r["amount"])) for r in raw]
