@@ -79,6 +79,7 @@ static struct {
 	struct shard *s;
 	struct metric_page page;
 	struct mono now;
+	int64_t wall_us;
 	struct seen_evt evt[SEEN_MAX];
 	struct seen_dead dead[SEEN_MAX];
 	unsigned evt_n, dead_n, proc_n;
@@ -212,7 +213,7 @@ give(enum frame_type type, uint32_t count, struct buf *body, struct err *e)
 
 	f.head.bytes = (uint32_t)body->len;
 	f.body = body->data;
-	bool ok = shard_frame(T.s, &f, T.now, START_US, e);
+	bool ok = shard_frame(T.s, &f, T.now, T.wall_us, e);
 	buf_free(body);
 	return ok;
 }
@@ -294,7 +295,7 @@ batch(void)
 
 	T.evt_n = T.dead_n = T.proc_n = 0;
 	T.now = mono_add_ms(T.now, 31000); /* longer than a lane that is behind waits */
-	if (!shard_tick(T.s, T.now, START_US, &next, &e))
+	if (!shard_tick(T.s, T.now, T.wall_us, &next, &e))
 		fail_msg("%s", e.text);
 	assert_int_equal(T.end.n, T.begin.n);
 	assert_int_equal(T.end.evt, T.evt_n);
@@ -344,6 +345,7 @@ world_up(void **state)
 	conf_report_free(&report);
 	setup.model = T.m;
 	T.now.us = 1000000;
+	T.wall_us = START_US + 1000 * INT64_C(86400000000);
 	T.s = shard_new(&setup);
 	memcpy(o.hash_key, hash_key, sizeof o.hash_key);
 	wire_own_write(&b, &o);
@@ -413,6 +415,47 @@ test_what_is_not_folded_is_kept_as_a_raw_event(void **state)
 	assert_int_equal(T.dead[0].d.body_len, 0); /* what it said stands among the raw events */
 	assert_false(T.dead[0].d.has_sid);
 	assert_memory_equal(T.dead[0].d.rid, T.evt[0].rec.rid, RID_BYTES);
+}
+
+/* Everything is read up to a day, so that the clock goes there. */
+static void
+clock_to(int64_t day)
+{
+	struct cover c[PARTITIONS];
+	struct buf body = {0};
+	struct err e;
+
+	for (uint32_t i = 0; i < PARTITIONS; i++)
+		c[i] = (struct cover){.partition = i + 1,
+				      .from = T.next[i + 1] ? T.next[i + 1] + 1 : 0,
+				      .to = T.next[i + 1] + 1,
+				      .has_time = true,
+				      .time_max_us = START_US + day * INT64_C(86400000000),
+				      .caught_up = true};
+	wire_covers_write(&body, c, PARTITIONS);
+	if (!give(FRAME_DATA, 0, &body, &e))
+		fail_msg("%s", e.text);
+}
+
+static void
+test_a_late_event_is_kept_as_a_raw_event(void **state)
+{
+	struct event ev;
+
+	(void)state;
+	event_make(&ev, P_FILE, S_A, "p1", 0);
+	ev.fields[field(S_A, "word")] = value_text("done", 4);
+	data_give(&ev.rec);
+	batch();
+	clock_to(100); /* complete, closed, forgotten */
+	batch();
+	event_make(&ev, P_FILE, S_A, "p1", 0);
+	data_give(&ev.rec);
+	batch();
+	assert_int_equal(T.dead_n, 1);
+	assert_non_null(strstr(T.dead[0].reason, "late"));
+	assert_int_equal(T.evt_n, 1);
+	assert_true(T.evt[0].rec.raw_only && T.evt[0].rec.has_sid);
 }
 
 static void
@@ -594,6 +637,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    WORLD(test_an_event_goes_on_as_it_came_and_its_fold_is_carried),
 	    WORLD(test_what_is_not_folded_is_kept_as_a_raw_event),
+	    WORLD(test_a_late_event_is_kept_as_a_raw_event),
 	    WORLD(test_a_redelivery_is_no_second_raw_event),
 	    WORLD(test_equal_events_that_are_two_keep_the_rid_they_are_bound_to),
 	    WORLD(test_a_dead_letter_keeps_its_body_and_its_person),
