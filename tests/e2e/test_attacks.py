@@ -3,10 +3,9 @@ with does not open, everything else does."""
 
 import contextlib
 import json
-import os
-import shutil
 import time
 
+import msgpack
 import psycopg
 import pytest
 
@@ -15,8 +14,7 @@ import sealing
 from ports import wait_for
 from sealing import SealedWeir, application, call, expected, write
 from weir import SLOW
-from weir_reader import ERASED, Sealed, errors, handover, keyfile, load_key, policy, sealed
-from weir_reader.sealed import Carried
+from weir_reader import Sealed, errors, handover, load_key, policy, sealed
 
 N = 12
 TABLE = "development_schema.raw_application"
@@ -339,7 +337,23 @@ def test_policies_rolled_back_changed_or_with_a_low_order_key(scene):
         refused_start(scene, "lowpoint")
         with pytest.raises(errors.LowPoint):
             policy.decode(file.read_bytes(), root_key.public)
+        body = msgpack.unpackb(good[8:-64])
+        body[2] = int(time.time() * 1000) - 1000  # it ran out a second ago
+        file.write_bytes(writer.policy(root, body))
+        refused_start(scene, "valid")
     scene.run()
+
+
+def test_a_low_order_key_is_granted_nothing(scene):
+    public = scene.directory / "member-eve.pub"
+    with changed(scene.keys / "policy"):
+        for pk in ("00" * 32, "01" + "00" * 31, "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"):
+            public.write_text(pk + "\n")
+            done = scene.keys_command("grant", "member", "eve", "--role", "data_science", "--public", public, "--member-key",
+                                      scene.member_key, codes=None)
+            assert done.returncode not in (0, 70) and "lowpoint" in done.stderr, done.stderr
+    with scene.superuser() as c:
+        assert c.execute("SELECT count(*) FROM key_schema.role_key WHERE member = 'eve'").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("change, word", [

@@ -2,7 +2,6 @@
 else opens; what comes later of that person arrives erased, and is counted."""
 
 import json
-import os
 import re
 import uuid
 

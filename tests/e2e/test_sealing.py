@@ -1,16 +1,20 @@
 """What is sealed comes out as it went in, for who may open it, and nothing else changes."""
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 
 import psycopg
 import pytest
 
+import loans
 import sealing
 from sealing import SealedWeir, application, call, expected, write
 from tables import Snapshot
 from weir import Weir
-from weir_reader import ERASED, errors, sealed as sealed_module, values
+from weir_reader import errors, sealed as sealed_module, values
 
 N = 40
 BROKEN = ['{"case_id": "L00001", "cpf": "%s", "customer": {"name": "half a li' % sealing.cpf_of(1),
@@ -211,6 +215,27 @@ def test_the_command_opens_the_same(world_of, raw):
     rows = [json.loads(x, parse_float=str, parse_int=str) for x in done.stdout.splitlines()]
     assert [(r["case_id"], r["name"], r["amount"].strip('"')) for r in rows] == \
            [(r["case_id"], r["name"], str(r["amount"])) for r in raw]
+
+
+# ---- the example, from start to notebook ----
+def test_the_notebook_of_the_example(directory, postgres):
+    text = (loans.ROOT / "examples" / "loans" / "pipeline.yaml").read_text()
+    w = SealedWeir(directory / "loans", text, postgres, "notebook", {"WEIR_KEYS": str(directory / "loans" / "keys")})
+    try:
+        events = loans.twin(300)
+        for stream, some in events.items():
+            loans.write(w.data / f"{stream}.ndjson", some)
+        w.set_up()
+        w.run()
+        done = subprocess.run([sys.executable, loans.ROOT / "examples" / "loans" / "notebook.py"], capture_output=True, text=True,
+                              env={**os.environ, "WEIR_DSN": w.scientist(), "WEIR_MEMBER_KEY": str(w.member_key),
+                                   "WEIR_PASSPHRASE_FILE": str(w.passphrase), "PYTHONPATH": str(loans.ROOT / "clients" / "python")})
+        assert done.returncode == 0, done.stderr
+        assert "300 loans, 0 values of erased persons" in done.stdout and "A_SUBMITTED" in done.stdout
+        with w.superuser() as c:
+            assert c.execute("SELECT count(*) FROM key_schema.audit WHERE purpose LIKE 'exploration%'").fetchone() == (2,)
+    finally:
+        w.teardown()
 
 
 # ---- fields that are not declared ----
