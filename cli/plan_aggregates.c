@@ -1,5 +1,7 @@
-/* plan: what raw tables and aggregates there are, besides their tables: rows of admin_schema that task
- * works from, and the functions that build aggregates. */
+/*
+ * plan: what raw tables and aggregates there are, besides their tables: rows of admin_schema that
+ * task works from, and the functions that build aggregates.
+ */
 #include "plan.h"
 
 #include <stdio.h>

@@ -224,7 +224,10 @@ void conf_classes(struct conf_build *b); /* after the sources: dead_letter, and 
 enum value_type conf_field_type(const struct field *f);
 /* An expression of few results over it, for a message. */
 const char *conf_derive_hint(struct conf_tree *t, const struct field *f);
-/* A use of a field that needs its value early and in clear; what: "the time of an event". False: reported. */
+/*
+ * A use of a field that needs its value early and in clear; what: "the time of an event". False:
+ * reported.
+ */
 bool conf_clear(struct conf_build *b, struct conf_node *n, const struct field *f, const char *what);
 /* What a derived field may tell of sensitive ones. */
 void conf_derive_check(struct conf_build *b, struct conf_node *n, const struct expr *x);

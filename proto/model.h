@@ -173,7 +173,7 @@ enum table_kind {
 	TABLE_FACT,
 	TABLE_DIMENSION,
 	TABLE_CALENDAR,
-	TABLE_RAW, /* grain: a source; a row for each decoded event, columns = its fields; `raw_<source>` */
+	TABLE_RAW, /* grain: a source; a row for each decoded event, its fields; `raw_<source>` */
 	TABLE_SEALED_PROCESS /* grain: a process; columns = the sealed folds; `process` */
 };
 
@@ -181,7 +181,8 @@ struct column {
 	struct name name;
 	enum value_type type;
 	struct expr *expr; /* over process inputs (process grain) or the grain source's fields */
-	int slot; /* TABLE_RAW: field, TABLE_SEALED_PROCESS: slot of inputs[]; expr is NULL then; else -1 */
+	/* TABLE_RAW: field, TABLE_SEALED_PROCESS: slot of inputs[]; expr is NULL then; else -1 */
+	int slot;
 	char *source;		/* the expression's text, for comments and plan */
 	char *comment;		/* or NULL */
 	unsigned decimal_scale; /* numeric(38, scale) when > 0 and type is decimal; else numeric */
@@ -218,7 +219,7 @@ struct table {
 
 struct domain {
 	struct name name;
-	unsigned epoch; /* of the token key in use, from 1 */
+	unsigned epoch; /* of the token key in use, from 1; 0 until ingest has opened it */
 };
 
 enum measure_op { MEASURE_COUNT, MEASURE_SUM, MEASURE_AVG };
@@ -237,7 +238,8 @@ struct aggregate {
 	struct {
 		struct name name;
 		int reference; /* index into the fact's references; -1: the fact's own column */
-		int column; /* index into columns of that table; -1: its natural key, or the date */
+		/* index of a column; -1: the natural key, the date, or the fact's status */
+		int column;
 	} by[DIMENSIONS_MAX];
 	unsigned by_n;
 	struct measure measures[MEASURES_MAX];
@@ -304,7 +306,10 @@ struct model {
 	char *dsn; /* warehouse, the owner's: plan and apply only; read with conf_secret_read */
 	char *logins_dir;   /* where apply writes login files */
 	char *rid_key_path; /* queue sources only */
-	/* Sealing: classes_n > 0 as soon as a field is sensitive; dead_letter is then the last of them. */
+	/*
+	 * Sealing: classes_n > 0 as soon as a field is sensitive or has a token; dead_letter
+	 * is then the last of them.
+	 */
 	struct name classes[CLASSES_MAX];
 	unsigned classes_n;
 	struct domain domains[DOMAINS_MAX];

@@ -8,7 +8,7 @@
 
 enum { BOOLEAN_RESULTS = 3 };
 
-/* Results of functions that are few by themselves, beside null; bucket() has as many as arguments. */
+/* Functions of few results by themselves, beside null; bucket() has as many as arguments. */
 static const struct {
 	const char *name;
 	uint32_t results;

@@ -69,8 +69,8 @@ enum value_type expr_type(const struct expr *x); /* VALUE_NULL for the bare lite
 void expr_slots(const struct expr *x, void (*visit)(void *ctx, unsigned slot), void *ctx);
 
 /*
- * How many results, null among them, there can be at most while the clear inputs stay the same: what
- * the result can tell of the others. 1: nothing. EXPR_UNBOUNDED: no small number is known.
+ * How many results, null among them, there can be at most while the clear inputs stay the same:
+ * what the result can tell of the others. 1: nothing. EXPR_UNBOUNDED: no small number is known.
  */
 uint32_t expr_bound(const struct expr *x);
 

@@ -26,8 +26,8 @@ void ddl_aggregate_function_name(const struct model *m, const struct aggregate *
 /* Statements without a semicolon, as in ddl.h. */
 void ddl_aggregate_table(const struct model *m, const struct aggregate *a, struct buf *out);
 /*
- * Returns the number of rows published. Runs as its owner; nobody else may until told so, and two at
- * the same time run one after the other.
+ * Returns the number of rows published. Runs as its owner; nobody else may until told so, and two
+ * at the same time run one after the other.
  */
 void ddl_aggregate_function(const struct model *m, const struct aggregate *a, struct buf *out);
 
