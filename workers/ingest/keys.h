@@ -12,7 +12,7 @@
 struct keys {
 	struct policy policy;
 	bool admitted;	 /* the policy is signed by the pinned root and covers the pipeline file */
-	struct buf file; /* of the policy, until every lane has told the root */
+	struct buf file; /* of the policy: judged by what each lane tells */
 	struct token_key *tokens[DOMAINS_MAX]; /* by the model's index: of the highest epoch */
 };
 
