@@ -52,6 +52,23 @@ column_missing(struct conf_build *b, const struct table *t, struct conf_node *n,
 		      conf_quote(b->t, name, strlen(name)));
 }
 
+/* Of a calendar, as ddl_calendar.c makes it. */
+static bool
+calendar_has(struct nearest *near)
+{
+	static const char *const columns[] = {
+	    "year",	   "quarter",	 "month",	 "month_name", "day",
+	    "day_of_year", "weekday",	 "weekday_name", "is_weekend", "iso_year",
+	    "iso_week",	   "year_month", "year_quarter"};
+
+	for (unsigned i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+		if (strcmp(columns[i], near->word) == 0)
+			return true;
+		nearest_try(near, columns[i]);
+	}
+	return false;
+}
+
 /* The reference of a fact that its file calls so: a dimension's name, or a role's. */
 static int
 reference_find(const struct model *m, const struct table *fact, const char *name)
@@ -81,11 +98,18 @@ by_dimension(struct conf_build *b, struct aggregate *a, struct conf_node *n, con
 		name_set(&a->by[a->by_n].name, d->key.s);
 		return true;
 	}
+	struct nearest near = {.word = name};
 	*column = column_find(d, name);
 	name_set(&a->by[a->by_n].name, name);
-	if (*column < 0)
+	if (*column >= 0 || (d->kind == TABLE_CALENDAR && calendar_has(&near)))
+		return true;
+	if (d->kind == TABLE_CALENDAR)
+		conf_error_at(b->t, conf_scalar_at(b->t, n, skip), (uint32_t)strlen(name),
+			      near.best, "calendar \"%s\" has no column %s", d->name.s,
+			      conf_quote(b->t, name, strlen(name)));
+	else
 		column_missing(b, d, n, name, skip, false);
-	return *column >= 0;
+	return false;
 }
 
 /* "column", "reference" or "reference.column". False: reported. */

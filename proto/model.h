@@ -238,7 +238,7 @@ struct aggregate {
 	struct {
 		struct name name;
 		int reference; /* index into the fact's references; -1: the fact's own column */
-		/* index of a column; -1: the natural key, the date, or the fact's status */
+		/* index of a column; -1: `name` is the natural key, a calendar's, or status */
 		int column;
 	} by[DIMENSIONS_MAX];
 	unsigned by_n;

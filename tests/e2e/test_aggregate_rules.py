@@ -43,7 +43,7 @@ aggregates:
     comment: Sales by band
   by_day:
     fact: fact_sale
-    by: [dim_day, dim_team.team, status]
+    by: [dim_day, dim_day.year_month, dim_team.team, status]
     measures: { sales: count }
     k: 3
     overlap: accepted
@@ -182,9 +182,9 @@ def test_dimensions_and_days(shop):
     connection.execute("update analytical_schema.fact_sale set team_key = 7, day_key = 20240102 where id < '5'")
     connection.execute("set datestyle = 'German'")
     assert refresh(connection, "by_day") == 2
-    rows = connection.execute("select date, team, status, sales from data_visualization_schema.by_day"
+    rows = connection.execute("select date, year_month, team, status, sales from data_visualization_schema.by_day"
                               " order by sales").fetchall()
-    assert rows == [(None, "(unknown)", "open", 4), ("2024-01-02", "north", "open", 5)]
+    assert rows == [(None, None, "(unknown)", "open", 4), ("2024-01-02", "2024-01", "north", "open", 5)]
 
 
 def test_plan(shop, database):

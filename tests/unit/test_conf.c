@@ -637,7 +637,7 @@ aggregates_read(void **state)
 	struct buf text = {0};
 
 	(void)state;
-	assert_int_equal(m->aggregates_n, 3);
+	assert_int_equal(m->aggregates_n, 4);
 	assert_int_equal(a->table, 2);
 	assert_int_equal(a->by_n, 4);
 	assert_int_equal(a->by[0].column, 0);
@@ -662,6 +662,8 @@ aggregates_read(void **state)
 	assert_int_equal(a[1].k, 20);
 	assert_string_equal(a[2].subject.s, "who");
 	assert_true(a[2].overlap);
+	assert_string_equal(a[3].by[0].name.s, "year_month");
+	assert_int_equal(a[3].by[0].column, -1);
 	/* task builds them by name: of their definition it knows the fact and the interval. */
 	conf_print_slice(m, ROLE_TASK, &text);
 	model_free(m);

@@ -182,6 +182,38 @@ test_default_partition_names(void **state)
 	model_free(m);
 }
 
+/* Whatever column a calendar has can be grouped by. */
+static void
+test_aggregate_by_calendar(void **state)
+{
+	static const char text[] =
+	    "  dim_d: { kind: calendar, from: 2024-02-28, to: 2024-03-01 }\n"
+	    "  fact_s: { kind: fact, grain: s, key: id, references: { dim_d: at } }\n"
+	    "aggregates: { x: { fact: fact_s, by: [dim_d.%s], measures: { n: count } } }\n";
+	struct model *m =
+	    model_of("  dim_d: { kind: calendar, from: 2024-02-28, to: 2024-03-01 }\n");
+	struct ddl_column columns[DDL_COLUMNS_MAX];
+	unsigned n = ddl_columns(m, 0, columns), tried = 0;
+	(void)state;
+
+	for (unsigned i = 0; i < n; i++) {
+		char tables[512], want[128];
+		struct buf b = {0};
+		if (columns[i].key || columns[i].volatile_)
+			continue;
+		snprintf(tables, sizeof tables, text, columns[i].name);
+		struct model *with = model_of(tables);
+		ddl_aggregate_function(with, with->aggregates, &b);
+		snprintf(want, sizeof want, "SELECT d0.\"%s\"::text AS b0", columns[i].name);
+		assert_non_null(strstr(buf_cstr(&b), want));
+		buf_free(&b);
+		model_free(with);
+		tried++;
+	}
+	assert_true(tried > 10);
+	model_free(m);
+}
+
 /* Every kind of measure and of column to group by. */
 static void
 test_aggregates(void **state)
@@ -341,17 +373,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_tables),
-	    cmocka_unit_test(test_sealed_tables),
-	    cmocka_unit_test(test_sealed_columns),
-	    cmocka_unit_test(test_default_partition_names),
-	    cmocka_unit_test(test_aggregates),
-	    cmocka_unit_test(test_grants),
-	    cmocka_unit_test(test_grants_stop),
-	    cmocka_unit_test(test_login_names),
-	    cmocka_unit_test(test_foreign_key_names),
-	    cmocka_unit_test(test_members),
-	    cmocka_unit_test(test_comments_are_quoted),
+	    cmocka_unit_test(test_tables),	   cmocka_unit_test(test_sealed_tables),
+	    cmocka_unit_test(test_sealed_columns), cmocka_unit_test(test_default_partition_names),
+	    cmocka_unit_test(test_aggregates),	   cmocka_unit_test(test_aggregate_by_calendar),
+	    cmocka_unit_test(test_grants),	   cmocka_unit_test(test_grants_stop),
+	    cmocka_unit_test(test_login_names),	   cmocka_unit_test(test_foreign_key_names),
+	    cmocka_unit_test(test_members),	   cmocka_unit_test(test_comments_are_quoted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

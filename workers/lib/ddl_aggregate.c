@@ -171,19 +171,12 @@ column_of(const char *alias, const char *name, struct buf *out)
 }
 
 static void
-by_value(const struct model *m, const struct aggregate *a, unsigned i, struct buf *out)
+by_value(const struct aggregate *a, unsigned i, struct buf *out)
 {
-	const struct table *fact = fact_of(m, a);
 	char alias[16];
 
-	if (a->by[i].reference < 0) {
-		column_of("f", a->by[i].name.s, out);
-	} else {
-		const struct table *d = &m->tables[fact->references[a->by[i].reference].table];
-		snprintf(alias, sizeof alias, "d%u", i);
-		column_of(alias,
-			  a->by[i].column < 0 ? d->key.s : d->columns[a->by[i].column].name.s, out);
-	}
+	snprintf(alias, sizeof alias, "d%u", i);
+	column_of(a->by[i].reference < 0 ? "f" : alias, a->by[i].name.s, out);
 	buf_printf(out, "::text AS b%u", i);
 }
 
@@ -215,7 +208,7 @@ parts_write(const struct model *m, const struct aggregate *a, struct buf *out)
 
 	buf_text(out, "\tWITH part AS (\n\t\tSELECT ");
 	for (unsigned i = 0; i < a->by_n; i++) {
-		by_value(m, a, i, out);
+		by_value(a, i, out);
 		buf_text(out, ", ");
 	}
 	column_of("f", a->subject.s, out);

@@ -140,3 +140,46 @@ BEGIN
 	RETURN written;
 END $weir$;
 REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans_events_by_person"() FROM PUBLIC;
+CREATE TABLE "data_visualization_schema"."loans_by_month" (
+	"year_month" text,
+	"loans" bigint,
+	"as_of" timestamp with time zone NOT NULL,
+	UNIQUE NULLS NOT DISTINCT ("year_month")
+);
+COMMENT ON TABLE "data_visualization_schema"."loans_by_month" IS '[weir pipeline=loans aggregate=fact_loan subject=case_id k=10 volatile=as_of]';
+COMMENT ON COLUMN "data_visualization_schema"."loans_by_month"."year_month" IS 'year_month of dim_day, by submitted_key; other: all groups too small to show';
+COMMENT ON COLUMN "data_visualization_schema"."loans_by_month"."loans" IS 'Rows';
+COMMENT ON COLUMN "data_visualization_schema"."loans_by_month"."as_of" IS 'When it was built [volatile]';
+CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans_loans_by_month"() RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET extra_float_digits = 1
+AS $weir$
+#variable_conflict use_column
+DECLARE
+	written bigint;
+BEGIN
+	LOCK TABLE "data_visualization_schema"."loans_by_month" IN SHARE ROW EXCLUSIVE MODE;
+	DELETE FROM "data_visualization_schema"."loans_by_month";
+	WITH part AS (
+		SELECT d0."year_month"::text AS b0, f."case_id" AS subject, count(*) AS n
+		FROM "analytical_schema"."fact_loan" f
+		LEFT JOIN "analytical_schema"."dim_day" d0 ON d0."day_key" = f."submitted_key"
+		WHERE f."case_id" IS NOT NULL
+		GROUP BY 1, 2
+	), judged AS (
+		SELECT *, coalesce(count(*) OVER w >= 10
+			AND NOT (coalesce(b0 = 'other', false)), false) AS fine
+		FROM part WINDOW w AS (PARTITION BY b0)
+	)
+	INSERT INTO "data_visualization_schema"."loans_by_month"
+	SELECT b0, sum(n)::bigint, now()
+	FROM judged WHERE fine GROUP BY b0
+	UNION ALL
+	SELECT 'other', sum(n)::bigint, now()
+	FROM (SELECT sum(n) AS n
+		FROM judged WHERE NOT fine GROUP BY subject) small
+	HAVING count(*) >= 10;
+	GET DIAGNOSTICS written = ROW_COUNT;
+	RETURN written;
+END $weir$;
+REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans_loans_by_month"() FROM PUBLIC;
