@@ -212,6 +212,107 @@ test_old_bookkeeping_goes(void **state)
 	assert_int_equal(number("SELECT count(*) FROM admin_schema.run"), 1);
 }
 
+/* ---- aggregates and raw partitions ---- */
+
+/* Two whose functions count how often they were called; the fact is the schema's only table. */
+static void
+aggregates_make(void)
+{
+	run("DROP SCHEMA IF EXISTS analytical_schema, development_schema CASCADE");
+	run("CREATE SCHEMA analytical_schema");
+	run("CREATE TABLE analytical_schema.fact_x (n integer)");
+	run("CREATE TABLE analytical_schema.calls (name text)");
+	for (int i = 0; i < 2; i++) {
+		char sql[512];
+		snprintf(sql, sizeof(sql),
+			 "CREATE FUNCTION admin_schema.refresh_%d() RETURNS bigint LANGUAGE plpgsql"
+			 " AS $$ BEGIN INSERT INTO analytical_schema.calls VALUES ('%d');"
+			 " RETURN (SELECT count(*) FROM analytical_schema.fact_x) - 1; END $$",
+			 i, i);
+		run(sql);
+	}
+	run("INSERT INTO admin_schema.aggregate (pipeline, name, fact, refresh, digest, every)"
+	    " SELECT 1, 'a' || n, 'fact_x', 'refresh_' || n, sha256(''), '1 hour'"
+	    " FROM generate_series(0, 1) n");
+}
+
+static int64_t
+aggregates(void)
+{
+	struct err e = {0};
+
+	t.chore.aggregates_at = (struct mono){0};
+	if (!task_aggregates(&t.chore, &e))
+		fail_msg("%s", e.text);
+	return number("SELECT count(*) FROM analytical_schema.calls");
+}
+
+static void
+test_an_aggregate_is_built_when_it_is_due(void **state)
+{
+	(void)state;
+	needs_postgres();
+	aggregates_make();
+	assert_int_equal(aggregates(), 0); /* the fact has no row */
+	run("INSERT INTO analytical_schema.fact_x VALUES (1)");
+	assert_int_equal(aggregates(), 2);
+	assert_int_equal(aggregates(), 2);
+	/* One that shows nothing is tried each minute, one that shows something when its hour is up. */
+	run("UPDATE admin_schema.aggregate SET built_at = built_at - interval '61 seconds'");
+	run("INSERT INTO analytical_schema.fact_x VALUES (2)");
+	run("UPDATE admin_schema.aggregate SET rows = 7 WHERE name = 'a1'");
+	assert_int_equal(aggregates(), 3);
+	assert_int_equal(number("SELECT rows FROM admin_schema.aggregate WHERE name = 'a0'"), 1);
+	run("UPDATE admin_schema.aggregate SET built_at = now() - interval '61 minutes'");
+	assert_int_equal(aggregates(), 5);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.aggregate WHERE"
+				" built_at > now() - interval '1 minute'"),
+			 2);
+}
+
+static void
+test_a_broken_aggregate_is_alone_with_it(void **state)
+{
+	(void)state;
+	needs_postgres();
+	aggregates_make();
+	run("DROP FUNCTION admin_schema.refresh_0()");
+	run("INSERT INTO analytical_schema.fact_x VALUES (1)");
+	assert_int_equal(aggregates(), 1);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.aggregate WHERE built_at IS NULL"
+				" AND name = 'a0'"),
+			 1);
+	assert_false(mono_due(t.chore.aggregates_at, mono_now()));
+	assert_int_equal(number("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in "
+				"transaction'"),
+			 0);
+}
+
+static void
+test_partitions_wait_for_a_busy_table(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	needs_postgres();
+	t.chore.name = "p1";
+	run("DROP SCHEMA IF EXISTS development_schema CASCADE");
+	run("CREATE SCHEMA development_schema");
+	run("CREATE TABLE development_schema.raw_x (loaded_at timestamptz NOT NULL DEFAULT now())"
+	    " PARTITION BY RANGE (loaded_at)");
+	run("INSERT INTO admin_schema.raw_table VALUES (1, 'raw_x', '3 days')");
+	run("BEGIN");
+	run("LOCK TABLE development_schema.raw_x IN ACCESS EXCLUSIVE MODE");
+	assert_true(task_partitions(&t.chore, &e));
+	assert_false(mono_due(t.chore.partitions_at, mono_now()));
+	run("ROLLBACK");
+	t.chore.partitions_at = (struct mono){0};
+	assert_true(task_partitions(&t.chore, &e));
+	assert_int_equal(number("SELECT count(*) FROM pg_inherits"
+				" WHERE inhparent = 'development_schema.raw_x'::regclass"),
+			 9);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -222,6 +323,11 @@ main(int argc, char **argv)
 					    teardown),
 	    cmocka_unit_test_setup_teardown(test_a_large_segment_is_left, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_old_bookkeeping_goes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_an_aggregate_is_built_when_it_is_due, setup,
+					    teardown),
+	    cmocka_unit_test_setup_teardown(test_a_broken_aggregate_is_alone_with_it, setup,
+					    teardown),
+	    cmocka_unit_test_setup_teardown(test_partitions_wait_for_a_busy_table, setup, teardown),
 	};
 
 	(void)argc;
