@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -315,12 +316,18 @@ passphrase_read(int fd, struct secret **out)
 }
 
 /*
- * An interrupted prompt must not leave a terminal without echo: the signal is noted, ends the
- * reading, and is raised again when the terminal is as it was.
+ * An interrupted prompt must not leave a terminal without echo: signals are blocked but while we
+ * wait for a key; one is noted, ends the reading, and is raised again when the terminal is as it
+ * was.
  */
 static const int interrupts[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
 enum { INTERRUPTS = sizeof interrupts / sizeof *interrupts };
 static volatile sig_atomic_t interrupted;
+
+struct handlers {
+	struct sigaction before[INTERRUPTS];
+	sigset_t mask;
+};
 
 static void
 interrupt_note(int signal_number)
@@ -329,40 +336,57 @@ interrupt_note(int signal_number)
 }
 
 static void
-interrupts_take(struct sigaction before[static INTERRUPTS])
+interrupts_take(struct handlers *h)
 {
 	const struct sigaction note = {.sa_handler = interrupt_note};
+	sigset_t ours;
 
 	interrupted = 0;
+	sigemptyset(&ours);
 	for (unsigned i = 0; i < INTERRUPTS; i++)
-		sigaction(interrupts[i], &note, &before[i]);
+		sigaddset(&ours, interrupts[i]);
+	sigprocmask(SIG_BLOCK, &ours, &h->mask);
+	for (unsigned i = 0; i < INTERRUPTS; i++)
+		sigaction(interrupts[i], &note, &h->before[i]);
 }
 
 static void
-interrupts_give(const struct sigaction before[static INTERRUPTS])
+interrupts_give(const struct handlers *h)
 {
 	for (unsigned i = 0; i < INTERRUPTS; i++)
-		sigaction(interrupts[i], &before[i], NULL);
+		sigaction(interrupts[i], &h->before[i], NULL);
 	if (interrupted)
 		raise(interrupted);
+	sigprocmask(SIG_SETMASK, &h->mask, NULL);
+}
+
+/* Bytes of a key press, 0 when the terminal has ended or a signal has come. */
+static size_t
+keys_read(int tty, const struct handlers *h, char *p, size_t n)
+{
+	for (;;) {
+		struct pollfd wait = {.fd = tty, .events = POLLIN};
+		int ready = ppoll(&wait, 1, NULL, &h->mask);
+		if (interrupted || (ready < 0 && errno != EINTR))
+			return 0;
+		if (ready <= 0)
+			continue;
+		ssize_t got = read(tty, p, n);
+		return got > 0 ? (size_t)got : 0;
+	}
 }
 
 static enum seal_error
-line_ask(int tty, const char *prompt, struct secret **out)
+line_ask(int tty, const struct handlers *h, const char *prompt, struct secret **out)
 {
 	char line[PASSPHRASE_BYTES_MAX + 3];
-	size_t n = 0;
+	size_t n = 0, got;
 
 	*out = NULL;
 	if (write(tty, prompt, strlen(prompt)) < 0)
 		return SEAL_SYSTEM;
-	while (n < sizeof line) {
-		ssize_t got = read(tty, line + n, sizeof line - n);
-		if (got < 0 && errno == EINTR && !interrupted)
-			continue;
-		if (got <= 0)
-			break;
-		n += (size_t)got;
+	while (n < sizeof line && (got = keys_read(tty, h, line + n, sizeof line - n)) > 0) {
+		n += got;
 		if (line[n - 1] == '\n')
 			break;
 	}
@@ -372,13 +396,13 @@ line_ask(int tty, const char *prompt, struct secret **out)
 }
 
 static enum seal_error
-lines_ask(int tty, const char *prompt, bool again, struct secret **out)
+lines_ask(int tty, const struct handlers *h, const char *prompt, bool again, struct secret **out)
 {
 	struct secret *second = NULL;
-	enum seal_error why = line_ask(tty, prompt, out);
+	enum seal_error why = line_ask(tty, h, prompt, out);
 
 	if (why == SEAL_OK && again) {
-		why = line_ask(tty, "the same again: ", &second);
+		why = line_ask(tty, h, "the same again: ", &second);
 		if (why == SEAL_OK && !secret_equal(*out, second))
 			why = SEAL_PASSPHRASE;
 		secret_free(second);
@@ -393,7 +417,7 @@ lines_ask(int tty, const char *prompt, bool again, struct secret **out)
 enum seal_error
 passphrase_ask(const char *prompt, bool again, struct secret **out)
 {
-	struct sigaction handlers[INTERRUPTS];
+	struct handlers handlers;
 	struct termios before, silent;
 	int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 
@@ -406,12 +430,12 @@ passphrase_ask(const char *prompt, bool again, struct secret **out)
 	}
 	silent = before;
 	silent.c_lflag &= ~(tcflag_t)ECHO;
-	interrupts_take(handlers);
+	interrupts_take(&handlers);
 	enum seal_error why = tcsetattr(tty, TCSAFLUSH, &silent) == 0
-				  ? lines_ask(tty, prompt, again, out)
+				  ? lines_ask(tty, &handlers, prompt, again, out)
 				  : SEAL_SYSTEM;
 	tcsetattr(tty, TCSAFLUSH, &before);
 	close(tty);
-	interrupts_give(handlers);
+	interrupts_give(&handlers);
 	return why;
 }
