@@ -143,8 +143,12 @@ paths_allow(int ruleset, const struct sandbox_setup *setup, struct err *e)
 		return false;
 	if ((needs & NEED_NET) && !path_allow(ruleset, "/run/secrets", PATH_READ, e))
 		return false;
-	if ((SANITIZED || (needs & NEED_FILES)) && !path_allow(ruleset, "/", PATH_READ, e))
+	bool anywhere = (needs & NEED_FILES) && !setup->sources;
+	if ((SANITIZED || anywhere) && !path_allow(ruleset, "/", PATH_READ, e))
 		return false;
+	for (const char *const *path = setup->sources; path && *path; path++)
+		if (!path_allow(ruleset, *path, PATH_READ, e))
+			return false;
 	return !setup->pipe_dir || path_allow(ruleset, setup->pipe_dir, PATH_SOCKETS, e);
 }
 

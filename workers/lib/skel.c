@@ -15,6 +15,7 @@
 #include "conf.h"
 #include "log.h"
 #include "mem.h"
+#include "places.h"
 #include "sandbox.h"
 #include "skel_private.h"
 
@@ -197,6 +198,12 @@ sandbox_birth(struct worker *w, struct sandbox_report *report, struct err *e)
 		if (w->model->handoffs[i].directory)
 			places[places_n++] = w->model->handoffs[i].directory;
 	setup.writable = places;
+	struct places sources = {0};
+	static const char *const nowhere[] = {NULL};
+	if ((needs & NEED_FILES) && w->model->classes_n > 0) {
+		places_of_sources(w, &sources);
+		setup.sources = sources.n ? (const char *const *)sources.list : nowhere;
+	}
 	bool done = w->login_fd < 0 || skel_read_fd(w->login_fd, SECRET_BYTES_MAX, &login, e);
 	if (done)
 		certificates_find((const char *)login.data, login.len, &certificates);
@@ -204,6 +211,7 @@ sandbox_birth(struct worker *w, struct sandbox_report *report, struct err *e)
 	if (login.data)
 		explicit_bzero(login.data, login.cap);
 	buf_free(&login);
+	places_free(&sources);
 	return done || err_context(e, "sandbox");
 }
 
