@@ -289,6 +289,45 @@ conf_unknown_fields(struct conf_build *b, struct source *s, struct conf_node *n)
 		    "`raw: warehouse` at the top of the file");
 }
 
+/* Is one of two places in an event the other, or inside of it? */
+static bool
+paths_overlap(const char *a, const char *b)
+{
+	size_t n = strlen(a), k = strlen(b), least = n < k ? n : k;
+
+	return strncmp(a, b, least) == 0 && (n == k || (n < k ? b[least] == '.' : a[least] == '.'));
+}
+
+/* What stands in the event as it is; tokens, derived fields and the rest have no place there. */
+static bool
+field_declared(const struct source *s, unsigned i)
+{
+	return !s->fields[i].derive && s->fields[i].token_of < 0 && (int)i != s->unknown_field;
+}
+
+/* What is sealed under one name must not go on in clear under another. */
+void
+conf_paths_check(struct conf_build *b, struct source *s, struct conf_node *n)
+{
+	struct conf_node *fields = conf_get(n, "fields");
+
+	for (unsigned i = 0; i < s->fields_n; i++) {
+		const struct field *f = &s->fields[i];
+		for (unsigned k = 0; f->class < 0 && field_declared(s, i) && k < s->fields_n; k++) {
+			const struct field *sealed = &s->fields[k];
+			struct conf_node *at = conf_get(fields, f->name.s);
+			if (sealed->class < 0 || !field_declared(s, k) || !at ||
+			    !paths_overlap(f->path, sealed->path))
+				continue;
+			conf_error_key(b->t, at,
+				       "\"%s\" has in clear what is sensitive as \"%s\" (%s): make "
+				       "it sensitive too, or leave it out",
+				       f->name.s, sealed->name.s, sealed->path);
+			break;
+		}
+	}
+}
+
 void
 conf_subject(struct conf_build *b, struct source *s, struct conf_node *n)
 {

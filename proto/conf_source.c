@@ -179,6 +179,7 @@ fields_read(struct conf_build *b, struct source *s, struct conf_node *n)
 	for (struct conf_node *f = derive ? derive->first : NULL; f; f = f->next)
 		derive_read(b, s, f);
 	conf_unknown_fields(b, s, n);
+	conf_paths_check(b, s, n);
 }
 
 /* A field of a source that a key of it names, of the type that it must have. */

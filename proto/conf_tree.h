@@ -218,6 +218,7 @@ void conf_seal_field(struct conf_build *b, struct source *s, struct conf_node *n
 /* How many fields a source has beside the declared and the derived ones. */
 unsigned conf_fields_made(struct conf_node *source);
 void conf_unknown_fields(struct conf_build *b, struct source *s, struct conf_node *n);
+void conf_paths_check(struct conf_build *b, struct source *s, struct conf_node *n);
 void conf_subject(struct conf_build *b, struct source *s, struct conf_node *n);
 void conf_classes(struct conf_build *b); /* after the sources: dead_letter, and is there a key? */
 /* Type of a field outside ingest: VALUE_SEALED of a sensitive one. */
