@@ -14,7 +14,7 @@ import sealing
 from ports import wait_for
 from sealing import SealedWeir, application, call, expected, write
 from weir import SLOW
-from weir_reader import Sealed, errors, handover, load_key, policy, sealed
+from weir_reader import Sealed, audit, errors, handover, load_key, policy, sealed
 
 N = 12
 TABLE = "development_schema.raw_application"
@@ -264,6 +264,23 @@ def test_who_is_no_data_scientist_gets_no_ticket(scene):
                               "SELECT %s::bytea[], * FROM key_schema.wrap", "SELECT %s::bytea[], * FROM key_schema.subject"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     c.execute(statement, ([kid],))
+
+
+def test_the_audit_names_the_first_bad_row(scene, reader):
+    rows(reader), rows(reader)
+    chain = "SELECT id, prev, hash, convert_to(key_schema.audit_text(a), 'UTF8') FROM key_schema.audit a ORDER BY id"
+    verify = lambda code: scene.keys_command("audit", "verify", yes=False, codes=(code,))
+    with tampered(scene) as c:
+        assert audit.first_bad_row(c.execute(chain).fetchall()) is None
+        verify(0)
+        for change in ("UPDATE key_schema.audit SET purpose = 'nothing' WHERE id = 2", "UPDATE key_schema.audit SET login = 'nobody' WHERE id = 2",
+                       "DELETE FROM key_schema.audit WHERE id = 2"):
+            c.execute("BEGIN")
+            c.execute(change)
+            assert audit.first_bad_row(c.execute(chain).fetchall()) == 2
+            c.execute("ROLLBACK")
+        c.execute("UPDATE key_schema.audit SET purpose = 'nothing' WHERE id = 2")
+        assert " 2" in verify(65).stdout
 
 
 # ---- key files and policies at a start ----
