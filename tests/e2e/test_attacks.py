@@ -436,6 +436,8 @@ def test_a_hand_over_that_is_truncated(scene):
     opens = lambda path: scene.command("open", "file", path, "--member-key", scene.member_key, "--passphrase-file", scene.passphrase,
                                        codes=None)
     assert [json.loads(x)["case_id"] for x in opens(files[0]).stdout.splitlines()] and opens(files[0]).returncode == 0
+    opened = sealing.weir_reader.open_file(files[0], scene.member_key, sealing.PASSPHRASE)
+    assert (opened.name, opened.purpose, len(opened.frame())) == ("risk", "test of hand-overs", N)
     cut = scene.directory / "cut.weir"
     for n in (len(whole) - 1, len(whole) - 20, len(head.data) + 24, len(head.data) // 2):
         cut.write_bytes(whole[:n])
