@@ -173,6 +173,56 @@ def test_the_command_refuses_what_was_tampered_with(scene):
     assert str(expected(application(11))["amount"]) in second
 
 
+def opened_by_command(w, query=QUERY, codes=(1,)):
+    return {r["case_id"]: r for r in map(json.loads, w.open(query, codes=codes).stdout.splitlines())}
+
+
+AUTH = {"$sealed": "auth"}
+
+
+def test_the_command_refuses_values_of_two_rows_swapped(scene):
+    a, b = carried(scene, "L00010", "amount"), carried(scene, "L00011", "amount")
+    for swap in ((put("L00010", "amount", a._replace(payload=b.payload)), put("L00011", "amount", b._replace(payload=a.payload))),
+                 (put("L00010", "amount", b), put("L00011", "amount", a))):  # the second with all they bring along
+        with tampered(scene, *swap):
+            got = opened_by_command(scene)
+            assert got["L00010"]["amount"] == got["L00011"]["amount"] == AUTH
+            assert float(got["L00010"]["income"]) == float(expected(application(10))["income"])
+            assert [r["amount"] for case, r in got.items() if r["amount"] == AUTH and case not in ("L00010", "L00011")] == []
+
+
+def test_the_command_refuses_values_of_two_fields_swapped(scene):
+    a, b = carried(scene, "L00010", "amount"), carried(scene, "L00010", "name")
+    with tampered(scene, put("L00010", "amount", b), put("L00010", "name", a)):
+        for query in (QUERY, f"SELECT case_id, amount AS a, name AS n FROM {TABLE}"):  # by whatever name, with or without rid
+            got = opened_by_command(scene, query)["L00010"]
+            assert [v for v in got.values() if isinstance(v, dict)] == [AUTH, AUTH]
+
+
+def test_the_command_refuses_another_fields_value_in_a_fold(scene):
+    with scene.superuser() as c:
+        value, = c.execute("SELECT amount FROM development_schema.process WHERE case_id = 'L00010'").fetchone()
+        other, = c.execute("SELECT who FROM development_schema.process WHERE case_id = 'L00010'").fetchone()
+        c.execute("UPDATE development_schema.process SET amount = who WHERE case_id = 'L00010'")
+        try:
+            got = opened_by_command(scene, "SELECT case_id, amount, who FROM development_schema.process")
+            assert got["L00010"]["amount"] == AUTH and got["L00010"]["who"] == "remark 10: spoke with Zoë"
+        finally:
+            c.execute("UPDATE development_schema.process SET amount = %s, who = %s WHERE case_id = 'L00010'", (value, other))
+    assert all(r["amount"] != AUTH for r in opened_by_command(scene, "SELECT case_id, amount FROM development_schema.process", (0,)).values())
+
+
+def test_a_hand_over_does_not_take_a_moved_value(scene):
+    a, b = carried(scene, "L00010", "amount"), carried(scene, "L00010", "name")
+    before = set((scene.directory / "out").iterdir())
+    with tampered(scene, put("L00010", "amount", b), put("L00010", "name", a)):
+        scene.command("handoff", "run", "risk", scene.file, codes=(0, 1), timeout=30)
+    made, = set((scene.directory / "out").iterdir()) - before
+    _, content = handover.decode(made.read_bytes(), load_key(scene.member_key, sealing.PASSPHRASE))
+    row, = [r for r in map(json.loads, content.splitlines()) if r["case_id"] == "L00010"]
+    assert row["amount"] == row["name"] == AUTH
+
+
 def test_a_wrap_moved_to_another_key(scene, reader):
     with scene.superuser() as c:
         role = scene.role_key().id
