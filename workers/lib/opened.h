@@ -5,8 +5,8 @@
  *
  * NDJSON: numbers, booleans, null and json as they are, everything else as a string; a time as
  * 2011-10-01T00:38:44.546Z; bytes that are no text as "\\x00ff". A value that does not open is
- * {"$sealed":"erased"}, with the name of a seal_error; auth also when it was moved whole from another
- * row or field, as far as origin.h notices. CSV: a head line, RFC 4180 quoting, null is
+ * {"$sealed":"erased"}, with the name of a seal_error; auth also when it was moved whole from
+ * another row or field, as far as origin.h notices. CSV: a head line, RFC 4180 quoting, null is
  * empty, a value that does not open is <erased>.
  */
 #ifndef WORKERS_LIB_OPENED_H
