@@ -263,7 +263,8 @@ struct keyans {
 	enum key_kind kind;
 	uint32_t request;
 	bool ok;
-	const char *reason; /* !ok: without values */
+	uint64_t policy_serial; /* the core is of another policy than the keeper's; else 0 */
+	const char *reason;	/* !ok: without values */
 	uint32_t reason_len;
 	const uint8_t *core; /* KEY_PUBLISH: signed */
 	uint32_t core_len;

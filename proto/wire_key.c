@@ -4,7 +4,7 @@
 enum {
 	PUBLISH_ELEMENTS = 5,
 	SUBJECTS_ELEMENTS = 3,
-	ANSWER_ELEMENTS = 4,
+	ANSWER_ELEMENTS = 5,
 };
 
 /* [0, request, class, core, [wrap...]] or [1, request, sids] */
@@ -90,7 +90,7 @@ wire_keyreq_read(struct pack_reader *r, struct keyreq *k)
 	return k->kind == KEY_PUBLISH ? publish_view(r, a, k) : subjects_view(r, a, k);
 }
 
-/* [kind, request, ok, core | [secret or nil...] | reason] */
+/* [kind, request, ok, policy serial, core | [secret or nil...] | reason] */
 void
 wire_keyans_write(struct buf *b, const struct keyans *k)
 {
@@ -98,6 +98,7 @@ wire_keyans_write(struct buf *b, const struct keyans *k)
 	pack_uint(b, k->kind);
 	pack_uint(b, k->request);
 	pack_bool(b, k->ok);
+	pack_uint(b, k->policy_serial);
 	if (!k->ok) {
 		pack_text(b, k->reason, k->reason_len);
 		return;
@@ -143,12 +144,12 @@ wire_keyans_read(struct pack_reader *r, struct keyans *k)
 	if (!key_head_read(r, &a, &n, &k->kind, &k->request))
 		return false;
 	if (n != ANSWER_ELEMENTS)
-		return pack_fail(r, "an answer has 4 elements");
-	if (!at_bool(r, a, 2, &k->ok))
+		return pack_fail(r, "an answer has 5 elements");
+	if (!at_bool(r, a, 2, &k->ok) || !pack_at_uint(r, a, 3, UINT64_MAX, &k->policy_serial))
 		return false;
 	if (!k->ok)
-		return at_text(r, a, 3, REASON_MAX, &k->reason, &k->reason_len);
+		return at_text(r, a, 4, REASON_MAX, &k->reason, &k->reason_len);
 	if (k->kind == KEY_PUBLISH)
-		return at_bytes(r, a, 3, 1, CORE_BYTES_MAX, &k->core, &k->core_len);
-	return secrets_view(r, pack_view_at(a, 3), k);
+		return at_bytes(r, a, 4, 1, CORE_BYTES_MAX, &k->core, &k->core_len);
+	return secrets_view(r, pack_view_at(a, 4), k);
 }
