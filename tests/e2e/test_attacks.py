@@ -465,9 +465,15 @@ def fitting_tables(w, word):
     (("name: { type: text, sensitive: identity, path: customer.name }", "name: { type: text, sensitive: financial, path: customer.name }"),
      "name"),
     (("    subject: cpf\n", ""), "subject"),
+    (("      channel: text\n", "      channel: { type: text, path: secret_note }\n"), "application.secret_note: read in clear"),
+    (("      channel: text\n", "      channel: { type: text, path: customer.note }\n"), "application.customer.note: read in clear"),
+    ((", canonical: cpf, pad: 16", ", pad: 16"), "canonical form"),
+    ((", canonical: cpf, pad: 16", ", canonical: cpf, pad: 0"), "padded less"),
     (("recipients: [ana]", "recipients: [ana]\n    format: csv"), None),
     (("SELECT case_id, name, amount FROM", "SELECT case_id, name, amount, income FROM"), "risk"),
-], ids=["no-longer-sensitive", "new-derive", "another-class", "no-subject", "another-format", "another-query"])
+    (("purpose: test of hand-overs", "purpose: marketing"), "risk"),
+], ids=["no-longer-sensitive", "new-derive", "another-class", "no-subject", "clear-of-undeclared", "clear-of-a-neighbour", "canonical",
+        "pad", "another-format", "another-query", "another-purpose"])
 def test_a_pipeline_file_that_is_weaker_than_what_was_signed(scene, change, word):
     """Whoever edits the one file declassifies nothing: apply refuses it, and so does ingest, even where the tables were
     made to fit."""
