@@ -7,8 +7,8 @@
  *                  table's rid among the columns, another record;
  *   process        a field that the fold of the column's name does not read.
  * Of a source that the model has no more, the policy's paths and the table's columns tell fields
- * apart, as far as names do. Not noticed: columns that an expression or a view of another name made,
- * records where rid is not among the columns, values of another process in `process`.
+ * apart, as far as names do. Not noticed: columns that an expression or a view of another name
+ * made, records where rid is not among the columns, values of another process in `process`.
  */
 #ifndef WORKERS_LIB_ORIGIN_H
 #define WORKERS_LIB_ORIGIN_H
