@@ -286,6 +286,18 @@ policy_token_newest(const struct policy *p, const char *domain)
 	return newest;
 }
 
+unsigned
+policy_token_oldest(const struct policy *p, const char *domain)
+{
+	unsigned oldest = 0;
+
+	for (unsigned i = 0; i < p->tokens_n; i++)
+		if (name_is(&p->tokens[i].domain, domain) &&
+		    (!oldest || p->tokens[i].epoch < oldest))
+			oldest = p->tokens[i].epoch;
+	return oldest;
+}
+
 bool
 policy_sealer_listed(const struct policy *p, const uint8_t id[static KEY_ID_BYTES],
 		     uint8_t pk[static KEY_PUBLIC_BYTES])

@@ -178,7 +178,9 @@ const struct policy_member *policy_member(const struct policy *p, const char *na
 const struct policy_handoff *policy_handoff(const struct policy *p, const char *name);
 const char *policy_purpose(const struct policy_handoff *h); /* "" when there is none */
 const struct policy_token *policy_token(const struct policy *p, const char *domain, unsigned epoch);
-unsigned policy_token_newest(const struct policy *p, const char *domain); /* epoch; 0: none */
+/* Epochs; 0: none. Tokens are made with the newest key of a domain, pseudonyms with the oldest. */
+unsigned policy_token_newest(const struct policy *p, const char *domain);
+unsigned policy_token_oldest(const struct policy *p, const char *domain);
 bool policy_sealer_listed(const struct policy *p, const uint8_t id[static KEY_ID_BYTES],
 			  uint8_t pk[static KEY_PUBLIC_BYTES]);
 /* Public keys of the roles of a class, then escrow's. SEAL_POLICY: no such class. */

@@ -378,6 +378,10 @@ token_keys_refused(void **state)
 	close(w->worker.keys[0].fd);
 	w->worker.keys[0].fd = world_fd(w->policy_file.data, w->policy_file.len, 0644);
 	assert_int_equal(admitted(w, &own), 0);
+	/* The oldest that was signed is not there: persons would have other pseudonyms. */
+	w->worker.keys[1].name[0] = 'x';
+	assert_int_equal(admitted(w, &own), EXIT_PERMISSION);
+	w->worker.keys[1].name[0] = 't';
 	/* The newest that was signed is not there; then another key under its name. */
 	close(w->worker.keys[2].fd);
 	w->worker.keys_n--;

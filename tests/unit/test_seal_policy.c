@@ -901,7 +901,9 @@ test_a_token_key_must_be_the_signed_one(void **state)
 	}
 	token_key_id(t[0], p.tokens[1].id);
 	assert_int_equal(policy_token_newest(&p, "customer"), 2);
+	assert_int_equal(policy_token_oldest(&p, "customer"), 1);
 	assert_int_equal(policy_token_newest(&p, "staff"), 0);
+	assert_int_equal(policy_token_oldest(&p, "staff"), 0);
 	assert_true(policy_token_check(&p, "customer", t[0], &e));
 	assert_false(policy_token_check(&p, "customer", t[1], &e));
 	assert_int_equal(e.code, EXIT_PERMISSION);

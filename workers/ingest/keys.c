@@ -123,21 +123,30 @@ keys_free(struct keys *k)
 	*k = (struct keys){0};
 }
 
-/* The keys that were handed over are those that were signed, the newest of each domain. */
+/* A key that was handed over is one that was signed, and of the epoch that is to be used. */
+static bool
+token_admit(const struct keys *k, const char *domain, const struct token_key *key, unsigned epoch,
+	    struct err *e)
+{
+	if (!policy_token_check(&k->policy, domain, key, e))
+		return false;
+	return token_key_epoch(key) == epoch ||
+	       err_set(
+		   e, EXIT_PERMISSION,
+		   "the token key of domain %s, epoch %u, which the signed policy lists, was not "
+		   "handed over",
+		   domain, epoch);
+}
+
 static bool
 tokens_admit(const struct keys *k, const struct model *m, struct err *e)
 {
 	for (unsigned i = 0; i < m->domains_n; i++) {
 		const char *name = m->domains[i].name.s;
-		unsigned newest = policy_token_newest(&k->policy, name);
 
-		if (!policy_token_check(&k->policy, name, k->tokens[i], e))
+		if (!token_admit(k, name, k->tokens[i], policy_token_newest(&k->policy, name), e) ||
+		    !token_admit(k, name, k->persons[i], policy_token_oldest(&k->policy, name), e))
 			return false;
-		if (token_key_epoch(k->tokens[i]) != newest)
-			return err_set(e, EXIT_PERMISSION,
-				       "the token key of domain %s, epoch %u, which the signed "
-				       "policy lists, was not handed over",
-				       name, newest);
 	}
 	return true;
 }
