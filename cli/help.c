@@ -10,12 +10,24 @@ const struct option_row options_help[] = {
     {NULL, 0, OPTION_FLAG, NULL, NULL},
 };
 
+static bool
+option_has(const struct option_row *rows, const char *name)
+{
+	for (; rows && rows->name; rows++)
+		if (!strcmp(rows->name, name))
+			return true;
+	return false;
+}
+
+/* Of those that a verb has made its own (`own`), its words count. */
 static void
-options_print(const struct option_row *rows)
+options_print(const struct option_row *rows, const struct option_row *own)
 {
 	char left[64];
 
 	for (; rows && rows->name; rows++) {
+		if (option_has(own, rows->name))
+			continue;
 		snprintf(left, sizeof left, "%c%c%s --%s%s%s", rows->letter ? '-' : ' ',
 			 rows->letter ? rows->letter : ' ', rows->letter ? "," : " ", rows->name,
 			 rows->value ? " " : "", rows->value ? rows->value : "");
@@ -34,8 +46,8 @@ help_verb_print(const struct verb *v)
 	if (*v->text)
 		printf("\n%s\n", v->text);
 	printf("\nOptions\n");
-	options_print(v->options);
-	options_print(options_common);
+	options_print(v->options, NULL);
+	options_print(options_common, v->options);
 	if (strstr(v->operands, "PIPELINE"))
 		printf("\nWithout PIPELINE: $WEIR_PIPELINE, then ./pipeline.yaml.\n");
 }

@@ -57,7 +57,8 @@ const struct verb verbs[] = {
      "events and rows that could not be processed",
      "list: newest first, with source, position, stage and reason. show: one of them; the\n"
      "beginning of a RID is enough. open: the event itself, where a pipeline that seals has kept\n"
-     "it, with a member key and an audit row. replay: sends such events through the running\n"
+     "it, with a member key and an audit row (--member-key, --purpose). replay, with the same: "
+     "sends such events through the running\n"
      "pipeline again; those that are processed now are dead letters no more.\n"
      "Exit codes: 0 there are some, 99 there are none; replay: 0 all were processed, 1 some are\n"
      "dead again, 75 the pipeline does not run here.",
@@ -111,7 +112,7 @@ const struct verb verbs[] = {
      "events to three files, runs the example pipeline on them and shows what came of it.\n"
      "Needs the Debian package postgresql-15. Leaves nothing behind.",
      options_demo},
-    {"help", help_run, 0, 2, "[VERB | options]",
+    {"help", help_run, 0, 3, "[VERB | options]",
      "help for a verb, or every key of the pipeline file",
      "`weir help options` lists every key of the pipeline file; --reference prints the same as\n"
      "the reference page.",
