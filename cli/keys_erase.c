@@ -1,5 +1,5 @@
-/* keys erase: a person's secret goes, in every epoch; what was sealed for the
- * person stays shut. */
+/* keys erase: a person's secret goes; what was sealed for the person stays shut, and what comes is
+ * sealed no more. */
 #include "keys.h"
 
 #include <stdio.h>
@@ -9,14 +9,14 @@
 #include "keys_tokens.h"
 #include "seal/policy_model.h"
 
-enum { IDENTIFIER_BYTES_MAX = 1024, SIDS_MAX = TOKEN_EPOCH_MAX * CANONICAL_MAX };
+enum { IDENTIFIER_BYTES_MAX = 1024 };
 
 struct erasure {
 	struct keys *k;
 	const char *domain;
 	struct buf identifier;
 	struct buf array; /* sids, as an array in text form */
-	unsigned sids, epochs, erased, tombstones, known;
+	unsigned sids, erased, tombstones, known;
 };
 
 static bool
@@ -101,7 +101,7 @@ identifier_fits(const struct erasure *x, unsigned forms)
 }
 
 /*
- * The sid under one epoch's key in each form that the identifier has, whatever the file says today:
+ * The sid in each form that the identifier has, whatever the file says today:
  * what came before a change of `canonical:` has the form of its time.
  */
 static void
@@ -138,10 +138,8 @@ epoch_add(struct erasure *x, const struct keys_file *file, struct err *e)
 	/* One that was not signed yet has sealed nothing: no reason to let a person wait. */
 	bool good = !policy_token(&x->k->policy, x->domain, file->epoch) ||
 		    policy_token_check(&x->k->policy, x->domain, token, e);
-	if (good) {
+	if (good)
 		sids_add(x, token);
-		x->epochs++;
-	}
 	token_key_free(token);
 	return good;
 }
@@ -183,8 +181,8 @@ audit_erase(struct erasure *x, struct err *e)
 	const char *purpose = args_value(&x->k->c->args, "purpose");
 	char detail[256];
 
-	snprintf(detail, sizeof detail, "{\"domain\":\"%s\",\"epochs\":%u,\"erased\":%u}",
-		 x->domain, x->epochs, x->erased);
+	snprintf(detail, sizeof detail, "{\"domain\":\"%s\",\"erased\":%u}", x->domain,
+		 x->erased);
 	return keys_audit(x->k, "erase", purpose ? purpose : "erasure of a person", detail,
 			  &x->array, e);
 }
@@ -200,9 +198,9 @@ erase_tell(struct erasure *x)
 	keys_data(k, "tombstones", "%u", x->tombstones);
 	if (x->erased)
 		keys_did(k,
-			 "erased: the secret of this person is deleted (%u of %u pseudonyms, %u "
-			 "epochs); a tombstone stays",
-			 x->erased, x->sids, x->epochs);
+			 "erased: the secret of this person is deleted (%u of %u pseudonyms); a "
+			 "tombstone stays",
+			 x->erased, x->sids);
 	else if (x->known)
 		keys_did(k, "this person was erased before; nothing was left to delete");
 	else
@@ -214,40 +212,33 @@ erase_tell(struct erasure *x)
 		    "before now have "
 		    "expired");
 	keys_not(k, "what was opened or handed over before is where it was taken to");
-	keys_not(k, "pseudonym (sid) and tokens stay in the rows until the token "
-		    "keys of their "
-		    "epochs are destroyed; values that no subject is declared for "
+	keys_not(k, "pseudonym (sid) and tokens stay in the rows; values that no subject is declared for "
 		    "are not bound to "
 		    "a person");
 }
 
-/* Epochs whose key is not here, of those that were signed or lie before what is here. */
-static void
-missing_tell(struct erasure *x, const struct keys_file *found, unsigned n)
+/* The key that sids are made with, whatever was rotated since (seal/token.h). */
+static bool
+lowest_add(struct erasure *x, struct err *e)
 {
-	unsigned last = policy_token_newest(&x->k->policy, x->domain), i = 0;
+	static struct keys_file found[KEYS_FILES_MAX];
+	unsigned n = 0, epoch = policy_token_oldest(&x->k->policy, x->domain);
 
-	if (n && found[n - 1].epoch > last)
-		last = found[n - 1].epoch;
-	for (unsigned epoch = 1; epoch <= last; epoch++) {
-		if (i < n && found[i].epoch == epoch) {
-			i++;
-			continue;
-		}
-		keys_not(x->k,
-			 "the token key of epoch %u is not in %s: what has pseudonyms of that "
-			 "epoch alone is not erased",
-			 epoch, x->k->m->keys_dir);
-		return;
-	}
+	if (!keys_list(x->k, KEY_TOKEN, x->domain, found, KEYS_FILES_MAX, &n, e))
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		if (!epoch || found[i].epoch == epoch)
+			return epoch_add(x, &found[i], e);
+	return err_set(e, EXIT_CONFIG,
+		       "the token key of domain %s, epoch %u is not in %s: without it no person can "
+		       "be found",
+		       x->domain, epoch ? epoch : 1, x->k->m->keys_dir);
 }
 
 bool
 keys_erase(struct keys *k, struct err *e)
 {
-	static struct keys_file found[KEYS_FILES_MAX];
 	struct erasure x = {.k = k};
-	unsigned n = 0;
 	int domain = -1;
 
 	bool good = domain_find(&x, &domain, e);
@@ -258,20 +249,11 @@ keys_erase(struct keys *k, struct err *e)
 			    "no source of %s has a subject of domain %s: nothing is bound to its "
 			    "persons",
 			    k->file, x.domain);
-	good = good && keys_list(k, KEY_TOKEN, x.domain, found, KEYS_FILES_MAX, &n, e);
-	if (good && !n)
-		good = err_set(e, EXIT_CONFIG,
-			       "the token keys of domain %s are not in %s: without them no person "
-			       "can be found",
-			       x.domain, k->m->keys_dir);
-	if (good)
-		missing_tell(&x, found, n);
 	good = good && identifier_read(&x, e);
 	if (good && !identifier_fits(&x, forms))
 		good = err_set(e, EXIT_USAGE,
 			       "this is no identifier of domain %s: it has not its form", x.domain);
-	for (unsigned i = 0; good && i < n; i++)
-		good = epoch_add(&x, &found[i], e);
+	good = good && lowest_add(&x, e);
 	keys_array_end(&x.array);
 	buf_cstr(&x.array);
 	good = good && keys_begin(k, e) && secrets_drop(&x, e) && audit_erase(&x, e) &&

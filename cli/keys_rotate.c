@@ -326,9 +326,9 @@ keys_rotate_token(struct keys *k, struct err *e)
 	    k, "made %s/%s: ingest makes tokens of epoch %u with it as soon as the policy lists it",
 	    k->m->keys_dir, file, epoch);
 	if (n)
-		keys_not(k, "tokens and sids that are in the warehouse stay as they are: those of "
-			    "different epochs do not join. Keep the older key files: `weir keys "
-			    "erase` needs them to find a person in every epoch");
+		keys_not(k, "tokens that are in the warehouse stay as they are: those of different "
+			    "epochs do not join. Persons (sid) stay those of the first epoch: keep "
+			    "its key file, ingest and `weir keys erase` need it");
 	keys_not(k,
 		 "the policy does not list it yet: ingest does not start with a token key that is "
 		 "not signed");

@@ -584,11 +584,10 @@ world_seal(struct world *w)
 	return sealing_open(&w->worker, &keeper, &w->in->sealing, &w->e);
 }
 
-/* Owned and reading, before the first key. */
-static inline struct world *
-world_new(const char *file)
+/* What was prepared is owned and reading, before the first key. */
+static inline void
+world_start(struct world *w)
 {
-	struct world *w = world_prepare(file);
 	struct route_out out = {w, world_data, world_body_start, world_body_bytes};
 	struct ingest *in = mem_zero(1, sizeof *in);
 	struct own_range range;
@@ -610,6 +609,14 @@ world_new(const char *file)
 	assert_true(parts_own(&in->parts, 0, &own, &w->e));
 	in->phase = INGEST_READING;
 	world_partitions(w);
+}
+
+static inline struct world *
+world_new(const char *file)
+{
+	struct world *w = world_prepare(file);
+
+	world_start(w);
 	return w;
 }
 

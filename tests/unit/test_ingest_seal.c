@@ -128,6 +128,40 @@ tokens_join(void **state)
 	assert_int_equal(metric_get(&w->page, METRIC_TOKENS_REFUSED), 1);
 }
 
+/* Tokens are made with the newest key, sids with the oldest: tombstones are by sid. */
+static void
+rotation_keeps_persons(void **state)
+{
+	struct world *w = world_prepare(world_file);
+	struct key *k = world_key(KEY_TOKEN, "person", 3);
+	struct token_key *oldest;
+	struct buf file = {0};
+	char token[TOKEN_TEXT_BYTES + 1];
+	uint8_t sid[SUBJECT_ID_BYTES];
+
+	(void)state;
+	world_token_list(&w->policy, k);
+	world_policy_sign(w);
+	assert_int_equal(keyfile_encode(k, NULL, NULL, &file), SEAL_OK);
+	world_hand(w, "token-person-3.key", file.data, file.len, 0600);
+	world_start(w);
+	world_step(w);
+	world_text(w, S_E, 0, ana);
+	world_settle(w);
+	world_flush(w);
+	assert_int_equal(w->got_n, 1);
+	token_of(w, &w->got[0], token);
+	assert_memory_equal(token, "0103", 4);
+	assert_int_equal(token_key_new(w->token, "person", 2, &oldest), SEAL_OK);
+	token_sid(oldest, "52998224725", 11, sid);
+	assert_true(w->got[0].r.has_sid);
+	assert_memory_equal(w->got[0].r.sid, sid, sizeof sid);
+	token_key_free(oldest);
+	buf_free(&file);
+	key_free(k);
+	world_close(w);
+}
+
 /* ---- fields that are not declared ---- */
 
 static void
@@ -472,7 +506,7 @@ main(void)
 	    WITH_WORLD(dead_too_large),	     WITH_WORLD(hold_keeps_order),
 	    WITH_WORLD(many_persons),	     WITH_WORLD(full_hold_stops_reading),
 	    WITH_WORLD(persons_asked_again), WITH_WORLD(erased_within_a_window),
-	    WITH_WORLD(nothing_in_clear),
+	    WITH_WORLD(nothing_in_clear),    cmocka_unit_test(rotation_keeps_persons),
 	};
 
 	return cmocka_run_group_tests_name("ingest_seal", tests, NULL, NULL);

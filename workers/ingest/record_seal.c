@@ -138,7 +138,7 @@ record_sid(const struct record_sealer *s, unsigned source, const struct value *s
 
 	if (!token_canonical(subject, f->canonical, canonical, &n))
 		return false;
-	token_sid(s->is.tokens[f->domain], canonical, n, sid);
+	token_sid(s->is.persons[f->domain], canonical, n, sid);
 	secret_wipe(canonical, n);
 	return true;
 }

@@ -16,10 +16,10 @@
 
 struct record_sealer;
 
-/* All are borrowed. tokens: by the model's index of domains. */
+/* All are borrowed. tokens, and persons that sids are made with: by the model's index of domains. */
 struct record_seal_setup {
 	const struct model *model;
-	struct token_key *const *tokens;
+	struct token_key *const *tokens, *const *persons;
 	struct windows *windows;
 	struct metric_page *page;
 };

@@ -21,8 +21,11 @@ sealing_open(const struct worker *w, const struct sealing_out *out, struct seali
 	     struct err *e)
 {
 	struct sealing *s = mem_zero(1, sizeof *s);
-	const struct record_seal_setup setup = {
-	    .model = w->model, .tokens = s->keys.tokens, .windows = &s->windows, .page = w->page};
+	const struct record_seal_setup setup = {.model = w->model,
+						.tokens = s->keys.tokens,
+						.persons = s->keys.persons,
+						.windows = &s->windows,
+						.page = w->page};
 
 	*of = NULL;
 	keyhash_init();
