@@ -1104,6 +1104,37 @@ test_the_clock_goes_on_after_a_restart(void **state)
 		    (uint64_t)(START_US + 7 * (int64_t)DAY * SECOND_US));
 }
 
+/* Events ahead of the wall put the clock at the wall, which moves on while the last scan is made. */
+static void
+test_a_bounded_run_ends_with_events_ahead_of_the_wall(void **state)
+{
+	struct world *w = *state;
+	struct data d = {0};
+
+	w->bounded = true;
+	stored_two(w);
+	w->wall_us = START_US + 6 * (int64_t)DAY * SECOND_US;
+	data_event(&d, 1, 2, "p1", 8, "hello");
+	data_cover(&d, 1, 2, 3, 8, FINISHED);
+	data_cover(&d, 2, 0, 0, -1, FINISHED);
+	data_cover(&d, 3, 1, 1, -1, FINISHED);
+	d.flags = FRAME_LAST;
+	data_give(w, &d);
+	settle(w);
+	assert_true(shard_done(w->s));
+	/* And again with nothing new: where the clock stood is read from the states. */
+	shard_down(w);
+	shard_up(w, false);
+	data_cover(&d, 1, 3, 3, -1, FINISHED);
+	data_cover(&d, 2, 0, 0, -1, FINISHED);
+	data_cover(&d, 3, 1, 1, -1, FINISHED);
+	d.flags = FRAME_LAST;
+	data_give(w, &d);
+	settle(w);
+	assert_true(shard_done(w->s));
+	assert_true(metric_get(&w->page, METRIC_CLOCK_SECONDS) <= (uint64_t)w->wall_us);
+}
+
 /* ---- everything at once, at random ---- */
 
 static uint64_t
@@ -1245,6 +1276,7 @@ main(void)
 	    T(test_frames_wait_for_stored_state),
 	    T(test_due_processes_in_the_database),
 	    T(test_the_clock_goes_on_after_a_restart),
+	    T(test_a_bounded_run_ends_with_events_ahead_of_the_wall),
 	    T(test_deaths_and_a_small_cache_change_nothing),
 	};
 

@@ -346,7 +346,9 @@ clock_turn(struct shard *s)
 	uint32_t at;
 
 	if (mono_due(s->clock_next, s->now) || s->phase == SHARD_LAST) {
-		s->forget_us = clock_read(&s->clock, s->now, s->wall_us, &s->clock_holder);
+		bool last = s->phase == SHARD_LAST;
+		s->forget_us = clock_read(&s->clock, last ? s->last_at : s->now,
+					  last ? s->last_wall_us : s->wall_us, &s->clock_holder);
 		s->clock_us = is_end_of_time(s) ? CLOCK_END : s->forget_us;
 		s->clock_next = mono_add_ms(s->now, CLOCK_MS);
 	}
@@ -383,6 +385,9 @@ last_turn(struct shard *s)
 {
 	if (s->phase == SHARD_RUNS && s->owned && s->lasts == s->is.ingests && !s->head) {
 		s->phase = SHARD_LAST;
+		/* Time stands still from here: a clock at the wall would run on before each scan. */
+		s->last_at = s->now;
+		s->last_wall_us = s->wall_us;
 		nobody_reads(s);
 		clock_turn(s);
 	}

@@ -117,6 +117,8 @@ struct shard {
 	int64_t forget_us; /* what they are forgotten by: never the end of time */
 	int clock_holder;
 	struct mono clock_next;
+	struct mono last_at; /* when SHARD_LAST began, the end of the clock's time */
+	int64_t last_wall_us;
 	size_t cache_bytes, cache_max; /* of processes and entries */
 	uint32_t hand;
 	uint64_t progress;
