@@ -10,6 +10,7 @@
 const struct option_row options_handoff[] = {
     {"pipeline", 'p', OPTION_VALUE, "FILE", "the pipeline file"},
     {"wait", 0, OPTION_VALUE, "SECONDS", "how long a dependency may stay down; then exit 69"},
+    {"policy-root", 0, OPTION_VALUE, "FILE", "refuse another root of the policy (root.pub)"},
     {NULL, 0, OPTION_FLAG, NULL, NULL},
 };
 
@@ -34,6 +35,7 @@ handoff_start(const struct cli *c, const char *path, const struct model *m, cons
 	      struct err *e)
 {
 	const char *wait = args_value(&c->args, "wait");
+	const char *root = args_value(&c->args, "policy-root");
 	struct start s;
 
 	if (!handoff_find(m, name, e) || !start_prepare(&s, "run", path, m, NULL, e))
@@ -45,6 +47,10 @@ handoff_start(const struct cli *c, const char *path, const struct model *m, cons
 	if (wait) {
 		start_add(&s, "--wait");
 		start_add(&s, wait);
+	}
+	if (root) {
+		start_add(&s, "--policy-root");
+		start_add(&s, root);
 	}
 	fflush(stdout);
 	return start_exec(&s, e);

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "conf.h"
-#include "seal/root.h"
+#include "root.h"
 
 static const char *const settings[] = {"search_path=development_schema",
 				       "timezone=UTC",
@@ -63,8 +63,7 @@ connect_both(struct opener *o, bool owner, struct err *e)
  * *root is NULL where there is neither: then who administers the database can have put one there.
  */
 static bool
-root_known(struct opener *o, uint8_t held[static POLICY_ROOT_BYTES], const uint8_t **root,
-	   struct err *e)
+root_known(struct opener *o, uint8_t held[static ROOT_BYTES], const uint8_t **root, struct err *e)
 {
 	char path[KEYS_PATH_MAX];
 
@@ -84,7 +83,7 @@ policy_ready(struct opener *o, struct err *e)
 	char path[KEYS_PATH_MAX];
 	struct buf file = {0};
 	struct err absent;
-	uint8_t held[POLICY_ROOT_BYTES];
+	uint8_t held[ROOT_BYTES];
 	const uint8_t *root;
 
 	if (!root_known(o, held, &root, e))

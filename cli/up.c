@@ -18,6 +18,8 @@
 	    {"accept-dead", 0, OPTION_FLAG, NULL, "go on beyond dead_letter_limit"},               \
 	    {"take-over", 0, OPTION_FLAG, NULL,                                                    \
 	     "take the pipeline over from an instance that still holds it"},                       \
+	    {"policy-root", 0, OPTION_VALUE, "FILE",                                               \
+	     "refuse a pipeline that does not seal under this root (root.pub)"},                   \
 	{                                                                                          \
 		"no-progress", 0, OPTION_FLAG, NULL, "no progress line, even on a terminal"        \
 	}
@@ -157,6 +159,7 @@ start_run(struct cli *c, const char *mode)
 			add(&s, "--take-over");
 		if (args_flag(a, "no-progress"))
 			add(&s, "--no-progress");
+		add_value(&s, "--policy-root", args_value(a, "policy-root"));
 		add_value(&s, "-o", c->json ? "json" : NULL);
 		fflush(stdout);
 		good = start_exec(&s, &e);

@@ -127,7 +127,7 @@ fields_wrong(const struct ctl_frame *f)
 			if (f->config.count[i] > INDEX_MAX)
 				return "count";
 		if (f->config.bounded > 1 || f->config.accept_dead > 1 || f->config.take_over > 1 ||
-		    f->config.close > 1)
+		    f->config.close > 1 || f->config.has_root > 1)
 			return "flag";
 		if (!text_ends(f->config.dir, sizeof f->config.dir))
 			return "dir";

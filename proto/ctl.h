@@ -7,6 +7,7 @@
 #define PROTO_CTL_H
 
 #include "roles.h"
+#include "root.h"
 
 enum {
 	CTL_VERSION = 1,
@@ -65,6 +66,8 @@ struct ctl_frame {
 			char dir[108];	       /* of the pipes' sockets */
 			char instance[64];     /* name of this supervisor, for the instance row */
 			char handoff[64];      /* science: this alone; "": each at its time */
+			uint8_t has_root;      /* --policy-root: no other is believed */
+			uint8_t root[ROOT_BYTES];
 		} config;
 		struct {
 			uint16_t kind;

@@ -46,6 +46,9 @@ config_send(struct child *c, const struct chan_setup *s, struct err *e)
 	snprintf(f.config.dir, sizeof f.config.dir, "%s", s->dir);
 	snprintf(f.config.instance, sizeof f.config.instance, "%s", s->instance);
 	snprintf(f.config.handoff, sizeof f.config.handoff, "%s", s->handoff);
+	f.config.has_root = s->root != NULL;
+	if (s->root)
+		memcpy(f.config.root, s->root, sizeof f.config.root);
 	return ctl_send(c->sock, &f, slice, e);
 }
 

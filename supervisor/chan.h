@@ -14,6 +14,7 @@ struct chan_setup {
 	const struct gather *gather;
 	const char *dir, *instance;
 	const char *handoff; /* "": none in particular */
+	const uint8_t *root; /* of the policy, ROOT_BYTES; NULL: what the database says */
 	unsigned count[ROLE_MAX];
 	bool bounded, close, accept_dead, take_over;
 	int64_t until_wall_us;

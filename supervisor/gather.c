@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf.h"
@@ -93,12 +94,27 @@ gather_slice(const struct gather *g, enum role role, uint32_t *bytes)
 static int
 file_open(const char *path, const char *what, struct err *e)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd < 0)
 		err_errno(e, errno == EACCES || errno == EPERM ? EXIT_PERMISSION : EXIT_CONFIG,
 			  "cannot open the %s %s", what, path);
 	return fd;
+}
+
+/* A login says which database is written to: it is ours, or root's, as a key is. */
+static int
+login_file_open(const char *path, struct err *e)
+{
+	int fd = file_open(path, "login", e);
+	struct stat st;
+
+	if (fd < 0 ||
+	    (!fstat(fd, &st) && S_ISREG(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0)))
+		return fd;
+	close(fd);
+	err_set(e, EXIT_PERMISSION, "the login %s is no file of our user or of root", path);
+	return -1;
 }
 
 /* Adds what was opened; false when it was not. */
@@ -126,7 +142,7 @@ login_open(const struct gather *g, const char *login, struct gathered *out, int 
 		    e, EXIT_CONFIG,
 		    "the pipeline file names no directory of logins (warehouse.postgresql.logins)");
 	snprintf(path, sizeof path, "%s/%s.login", dir, login);
-	if (item_add(out, n, CTL_FD_LOGIN, login, file_open(path, "login", e)))
+	if (item_add(out, n, CTL_FD_LOGIN, login, login_file_open(path, e)))
 		return true;
 	if (e->code == EXIT_CONFIG)
 		snprintf(e->text + strlen(e->text), sizeof e->text - strlen(e->text),

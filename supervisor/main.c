@@ -4,7 +4,7 @@
  *
  *	supervisor up|run PIPELINE [--instance NAME] [--until now] [--wait SECONDS] [--close]
  *	    [--accept-dead] [--take-over] [--no-progress] [-o json|text] [--only ROLE,...]
- *	    [--handoff NAME]
+ *	    [--handoff NAME] [--policy-root FILE]
  *
  * SIGTERM drains; SIGHUP bears all workers anew, with the key files as they are now. --handoff,
  * with run --only science: one hand-over and no more (cli/start.h).
@@ -25,11 +25,13 @@
 #include "log.h"
 #include "mem.h"
 #include "notify.h"
+#include "root.h"
 
 enum { WAIT_SECONDS_DEFAULT = 30, WAIT_SECONDS_MAX = 1000000, EXEC_DIR_BYTES = 4096, ENV_MAX = 16 };
 
 struct options {
-	const char *pipeline, *instance, *handoff;
+	const char *pipeline, *instance, *handoff, *root_path;
+	uint8_t root[ROOT_BYTES];
 	bool bounded, close, accept_dead, take_over, progress;
 	int64_t wait_ms;
 	uint32_t roles;
@@ -106,6 +108,8 @@ value_parse(struct options *o, const char *word, const char *value)
 		o->roles = roles_parse(value);
 	else if (!strcmp(word, "--handoff"))
 		o->handoff = value;
+	else if (!strcmp(word, "--policy-root"))
+		o->root_path = value;
 	else if (!strcmp(word, "--until") && !strcmp(value, "now"))
 		return;
 	else if (!strcmp(word, "-o") && (!strcmp(value, "json") || !strcmp(value, "text")))
@@ -261,6 +265,17 @@ handoff_declared(const struct model *m, const char *name)
 	return false;
 }
 
+/* What one edited file could undo is told from outside of it. */
+static bool
+root_pinned(struct options *o, const struct model *m, struct err *e)
+{
+	if (!m->classes_n)
+		return err_set(
+		    e, EXIT_PERMISSION,
+		    "--policy-root says that this pipeline seals, and its file seals nothing");
+	return root_read(o->root_path, o->root, e);
+}
+
 static bool
 world_open(struct world *w, struct err *e)
 {
@@ -269,6 +284,8 @@ world_open(struct world *w, struct err *e)
 	if (*o->handoff && !handoff_declared(w->model, o->handoff))
 		return err_set(e, EXIT_USAGE, "the pipeline file has no hand-over %.64s",
 			       o->handoff);
+	if (o->root_path && !root_pinned(&w->options, w->model, e))
+		return false;
 	instance_name(o, w->model, w->instance, sizeof w->instance);
 	if (!exec_dir_find(w->exec_dir, sizeof w->exec_dir, o->roles, e))
 		return false;
@@ -290,6 +307,7 @@ world_open(struct world *w, struct err *e)
 					     .dir = w->rundir.path,
 					     .instance = w->instance,
 					     .handoff = o->handoff,
+					     .root = o->root_path ? o->root : NULL,
 					     .bounded = o->bounded,
 					     .close = o->close,
 					     .accept_dead = o->accept_dead,

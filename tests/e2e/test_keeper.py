@@ -136,6 +136,27 @@ def test_a_policy_in_force_ends_windows(sealed):
     sealed.stop(process)
 
 
+def test_one_edited_file_cannot_undo_sealing(sealed):
+    """With --policy-root: neither an unsealed pipeline, nor a database under another root, nor somebody else's login."""
+    root = sealed.keys / "root.pub"
+    sealing.write(sealed.data / "application-1.ndjson", [sealing.application(30)])
+    sealed.run("--policy-root", root)
+    other = sealed.directory / "other.pub"
+    other.write_text("ab" * 32)
+    run = lambda *options: sealed.command("run", "--until", "now", *options, sealed.file, codes=(77,), timeout=60).stderr
+    sealed.command("run", "--policy-root", sealed.file, sealed.file, codes=(78,))  # no key
+    assert "another policy root" in run("--policy-root", other)
+    kept = sealed.file.read_text()
+    sealed.file.write_text(sealing.pipeline(sealed=False))
+    assert "seals nothing" in run("--policy-root", root)
+    sealed.file.write_text(kept)
+    login, = sealed.logins.glob("load.login")
+    os.chown(login, 65534, -1)
+    assert "no file of our user" in run()
+    os.chown(login, os.geteuid(), -1)
+    sealed.run()
+
+
 def test_deaths_while_events_flow(sealed):
     """Windows turn every second; keeper, ingest and everyone die in between: each event is there once."""
     sealed.file.write_text(sealed.file.read_text() + "limits:\n  key_window: 1s\n")

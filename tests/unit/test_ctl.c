@@ -247,6 +247,9 @@ bodies_are_checked(void **state)
 	f = good(CTL_CONFIG);
 	f.config.bounded = 2;
 	assert_false(ctl_check(&f, false, &e));
+	f = good(CTL_CONFIG);
+	f.config.has_root = 2;
+	assert_false(ctl_check(&f, false, &e));
 }
 
 static void

@@ -98,7 +98,8 @@ static bool
 own_policy(struct ingest *in, const struct own *o, struct err *e)
 {
 	if (in->sealing)
-		return sealing_own(in->sealing, o, wall_now_us(), e);
+		return (!o->has_policy || skel_root_check(in->w, o->policy_root, e)) &&
+		       sealing_own(in->sealing, o, wall_now_us(), e);
 	return !o->has_policy ||
 	       err_set(e, EXIT_PERMISSION,
 		       "the database pins a policy of this pipeline, and its file seals nothing");

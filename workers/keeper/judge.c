@@ -70,6 +70,8 @@ keeper_policy_check(struct keeper *k, const struct facts *facts, int64_t now_ms,
 			       "the warehouse pins no policy root for pipeline %s; `weir apply` "
 			       "installs the policy",
 			       pipeline);
+	if (!skel_root_check(k->w, facts->root, e))
+		return false;
 	enum seal_error read =
 	    policy_decode(k->policy_file.data, k->policy_file.len, facts->root, &p);
 	if (read == SEAL_SIGNATURE)

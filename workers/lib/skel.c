@@ -95,6 +95,15 @@ skel_key(const struct worker *w, const char *name)
 }
 
 bool
+skel_root_check(const struct worker *w, const uint8_t root[static ROOT_BYTES], struct err *e)
+{
+	return !w->has_root || !memcmp(w->root, root, ROOT_BYTES) ||
+	       err_set(e, EXIT_PERMISSION,
+		       "the database pins another policy root than --policy-root gives: it is "
+		       "another database, or its administrator replaced the root");
+}
+
+bool
 skel_secret(struct worker *w, const char *name, struct buf *out, struct err *e)
 {
 	for (unsigned i = 0; i < w->secrets_n; i++) {

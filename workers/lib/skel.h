@@ -41,6 +41,8 @@ struct worker {
 	 * object in one line of at most 500 bytes; the supervisor prints it. "": each at its time.
 	 */
 	char handoff[NAME_BYTES_MAX + 1];
+	bool has_root; /* the policy's root is told from outside: skel_root_check */
+	uint8_t root[ROOT_BYTES];
 	struct model *model;
 	struct pipes *pipes;	  /* NULL for roles without NEED_PIPES */
 	struct metric_page *page; /* never NULL */
@@ -149,6 +151,10 @@ const char *skel_dir(const struct worker *w);
 
 /* The descriptor of a key file by its name; -1: not given. It stays the skeleton's. */
 int skel_key(const struct worker *w, const char *name);
+
+/* EXIT_PERMISSION: --policy-root gave another root than this one, which the database pins. */
+MUSTCHECK bool skel_root_check(const struct worker *w, const uint8_t root[static ROOT_BYTES],
+			       struct err *e);
 
 /* The secret of that name, without a trailing newline. false: not given. */
 MUSTCHECK bool skel_secret(struct worker *w, const char *name, struct buf *out, struct err *e);

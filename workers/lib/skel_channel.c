@@ -122,6 +122,8 @@ config_take(struct worker *w, const struct ctl_frame *f, int fd, struct err *e)
 	memcpy(s->dir, f->config.dir, sizeof s->dir);
 	memcpy(w->instance, f->config.instance, sizeof w->instance);
 	snprintf(w->handoff, sizeof w->handoff, "%s", f->config.handoff);
+	w->has_root = f->config.has_root;
+	memcpy(w->root, f->config.root, sizeof w->root);
 	w->generation = f->generation;
 	for (int i = 0; i < ROLE_MAX; i++)
 		w->count[i] = f->config.count[i];

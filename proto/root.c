@@ -1,4 +1,4 @@
-#include "seal/root.h"
+#include "root.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -16,20 +16,20 @@ digit(uint8_t c, uint8_t *out)
 }
 
 bool
-root_parse(const void *p, size_t n, uint8_t out[static POLICY_ROOT_BYTES])
+root_parse(const void *p, size_t n, uint8_t out[static ROOT_BYTES])
 {
 	const uint8_t *at = p;
 	uint8_t high, low;
 
-	if (n == POLICY_ROOT_BYTES) {
+	if (n == ROOT_BYTES) {
 		memcpy(out, p, n);
 		return true;
 	}
 	while (n && (at[n - 1] == '\n' || at[n - 1] == '\r'))
 		n--;
-	if (n != 2 * POLICY_ROOT_BYTES)
+	if (n != 2 * ROOT_BYTES)
 		return false;
-	for (size_t i = 0; i < POLICY_ROOT_BYTES; i++) {
+	for (size_t i = 0; i < ROOT_BYTES; i++) {
 		if (!digit(at[2 * i], &high) || !digit(at[2 * i + 1], &low))
 			return false;
 		out[i] = (uint8_t)(high << 4 | low);
@@ -38,7 +38,7 @@ root_parse(const void *p, size_t n, uint8_t out[static POLICY_ROOT_BYTES])
 }
 
 bool
-root_read(const char *path, uint8_t out[static POLICY_ROOT_BYTES], struct err *e)
+root_read(const char *path, uint8_t out[static ROOT_BYTES], struct err *e)
 {
 	uint8_t bytes[ROOT_FILE_MAX];
 	struct stat st;

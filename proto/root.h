@@ -1,0 +1,19 @@
+/*
+ * root: the public key of the policy's root as persons hand it on, apart from database and pipeline
+ * file: root.pub, 64 hexadecimal digits and perhaps a line's end, or the 32 bytes.
+ */
+#ifndef PROTO_ROOT_H
+#define PROTO_ROOT_H
+
+#include <stdint.h>
+
+#include "err.h"
+
+enum { ROOT_BYTES = 32, ROOT_FILE_MAX = 128 };
+
+MUSTCHECK bool root_parse(const void *p, size_t n, uint8_t out[static ROOT_BYTES]);
+
+/* EXIT_CONFIG: it cannot be read, or holds something else. */
+MUSTCHECK bool root_read(const char *path, uint8_t out[static ROOT_BYTES], struct err *e);
+
+#endif
