@@ -440,37 +440,57 @@ COMMENT ON COLUMN admin_schema.aggregate.digest IS 'sha256 of the SQL that made 
 COMMENT ON COLUMN admin_schema.aggregate.built_at IS 'Null: never yet';
 
 -- The days of UTC from today on for which rows may come, each a partition of its own; what came before its
--- day had one is in the default partition, and moves. Days that are too old go.
+-- day had one is in the default partition, and moves. Days that are too old go. A table that somebody's
+-- transaction holds is left as it is, and is named in busy; the others are done.
 -- EXECUTE: task.
-CREATE FUNCTION admin_schema.raw_partitions(p text, OUT made integer, OUT dropped integer)
+CREATE FUNCTION admin_schema.raw_partitions(p text, OUT made integer, OUT dropped integer, OUT busy text[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 SET lock_timeout = '2s' AS $$
 DECLARE
 	ahead CONSTANT integer := 7;
 	pid integer := key_schema.pipeline_for(p, 'task', NULL);
 	r record;
-	part record;
+	done integer[];
 BEGIN
 	made := 0;
 	dropped := 0;
+	busy := '{}';
 	FOR r IN SELECT t.keep, c.oid, c.relname, left(t.name, 37) || CASE WHEN octet_length(t.name) > 37
 				THEN '_' || left(md5(t.name), 8) ELSE '' END AS stem
 			FROM admin_schema.raw_table t JOIN pg_class c ON c.relname = t.name AND c.relkind = 'p'
 			JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'development_schema'
 			WHERE t.pipeline = pid ORDER BY t.name LOOP
-		made := made + admin_schema.raw_days(r.oid, r.stem, ahead);
-		FOR part IN SELECT c.relname,
-					substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \(''([^'']+)''\)')::timestamptz AS upto
-				FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = r.oid LOOP
-			IF part.upto < now() - r.keep THEN
-				EXECUTE format('DROP TABLE development_schema.%I', part.relname);
-				dropped := dropped + 1;
-			ELSIF part.upto IS NULL AND r.keep IS NOT NULL THEN
-				EXECUTE format('DELETE FROM development_schema.%I WHERE loaded_at < now() - $1',
-					part.relname) USING r.keep;
-			END IF;
-		END LOOP;
+		BEGIN
+			done := ARRAY[admin_schema.raw_days(r.oid, r.stem, ahead), admin_schema.raw_expire(r.oid, r.keep)];
+			made := made + done[1];
+			dropped := dropped + done[2];
+		EXCEPTION WHEN lock_not_available THEN
+			busy := busy || r.relname::text;
+			-- What was done already is locked until the end: no long wait again.
+			PERFORM set_config('lock_timeout', '100ms', true);
+		END;
 	END LOOP;
+END $$;
+
+-- The days of one table that are too old; for raw_partitions alone.
+CREATE FUNCTION admin_schema.raw_expire(raw oid, keep interval) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+	part record;
+	dropped integer := 0;
+BEGIN
+	FOR part IN SELECT c.relname,
+				substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \(''([^'']+)''\)')::timestamptz AS upto
+			FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = raw LOOP
+		IF part.upto < now() - keep THEN
+			EXECUTE format('DROP TABLE development_schema.%I', part.relname);
+			dropped := dropped + 1;
+		ELSIF part.upto IS NULL AND keep IS NOT NULL THEN
+			EXECUTE format('DELETE FROM development_schema.%I WHERE loaded_at < now() - $1',
+				part.relname) USING keep;
+		END IF;
+	END LOOP;
+	RETURN dropped;
 END $$;
 
 -- The default partition and the next days of one table; for raw_partitions alone. A partition is made
@@ -511,3 +531,4 @@ END $$;
 
 REVOKE ALL ON FUNCTION admin_schema.raw_partitions(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION admin_schema.raw_days(oid, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION admin_schema.raw_expire(oid, interval) FROM PUBLIC;

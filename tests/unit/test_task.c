@@ -300,17 +300,25 @@ test_partitions_wait_for_a_busy_table(void **state)
 	run("CREATE SCHEMA development_schema");
 	run("CREATE TABLE development_schema.raw_x (loaded_at timestamptz NOT NULL DEFAULT now())"
 	    " PARTITION BY RANGE (loaded_at)");
-	run("INSERT INTO admin_schema.raw_table VALUES (1, 'raw_x', '3 days')");
+	run("CREATE TABLE development_schema.raw_y (loaded_at timestamptz NOT NULL DEFAULT now())"
+	    " PARTITION BY RANGE (loaded_at)");
+	run("INSERT INTO admin_schema.raw_table VALUES (1, 'raw_x', '3 days'), (1, 'raw_y', NULL)");
 	run("BEGIN");
 	run("LOCK TABLE development_schema.raw_x IN ACCESS EXCLUSIVE MODE");
 	assert_true(task_partitions(&t.chore, &e));
 	assert_false(mono_due(t.chore.partitions_at, mono_now()));
+	assert_int_equal(t.chore.partitions_busy, 1);
+	/* The other table does not wait. */
+	assert_int_equal(number("SELECT count(*) FROM pg_inherits"
+				" WHERE inhparent = 'development_schema.raw_y'::regclass"),
+			 9);
 	run("ROLLBACK");
 	t.chore.partitions_at = (struct mono){0};
 	assert_true(task_partitions(&t.chore, &e));
 	assert_int_equal(number("SELECT count(*) FROM pg_inherits"
 				" WHERE inhparent = 'development_schema.raw_x'::regclass"),
 			 9);
+	assert_int_equal(t.chore.partitions_busy, 0);
 }
 
 int

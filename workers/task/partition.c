@@ -4,11 +4,26 @@
  */
 #include "task.h"
 
-#include <string.h>
-
 #include "log.h"
 
-static const char partitions_sql[] = "SELECT made, dropped FROM admin_schema.raw_partitions($1)";
+static const char partitions_sql[] =
+    "SELECT made, dropped, array_to_string(busy, ', ') FROM admin_schema.raw_partitions($1)";
+
+/* A busy table is tried again soon; that it stays so is said, since old days are kept meanwhile. */
+static void
+busy_tell(struct chore *c, const char *tables)
+{
+	if (!*tables) {
+		c->partitions_busy = 0;
+		return;
+	}
+	c->partitions_at = mono_add_ms(mono_now(), PARTITIONS_AGAIN_MS);
+	if (++c->partitions_busy % PARTITIONS_BUSY_TOLD == 1)
+		log_warn(
+		    "raw events: a transaction holds %s: partitions of the days to come are not "
+		    "made there and old days do not go (%u tries)",
+		    tables, c->partitions_busy);
+}
 
 bool
 task_partitions(struct chore *c, struct err *e)
@@ -18,16 +33,13 @@ task_partitions(struct chore *c, struct err *e)
 
 	if (!mono_due(c->partitions_at, mono_now()))
 		return true;
-	if (!pg_query(c->pg, partitions_sql, &param, 1, false, &r, e)) {
-		/* A table that is busy for a moment: soon again. */
-		bool busy = pg_alive(c->pg) && strcmp(pg_sqlstate(c->pg), "55P03") == 0;
-		c->partitions_at = mono_add_ms(mono_now(), PARTITIONS_AGAIN_MS);
-		return busy;
-	}
+	if (!pg_query(c->pg, partitions_sql, &param, 1, false, &r, e))
+		return false;
 	if (pg_int(r, 0, 0) || pg_int(r, 0, 1))
 		log_info("raw events: %lld partitions made, %lld dropped",
 			 (long long)pg_int(r, 0, 0), (long long)pg_int(r, 0, 1));
-	pg_result_free(r);
 	c->partitions_at = mono_add_ms(mono_now(), PARTITIONS_MS);
+	busy_tell(c, pg_text(r, 0, 2));
+	pg_result_free(r);
 	return true;
 }

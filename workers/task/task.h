@@ -19,6 +19,8 @@ enum {
 	RUNS_KEPT_DAYS = 90,
 	PARTITIONS_MS = 3600 * 1000,
 	PARTITIONS_AGAIN_MS = 30 * 1000,
+	PARTITIONS_BUSY_TOLD =
+	    20, /* times in a row that a table was busy: said the first time and then each 20th */
 	AGGREGATE_AGAIN_MS = 60 * 1000, /* after a failure, and while nothing can be shown */
 	PROBE_MS_MIN = 30 * 1000,
 	PROBE_SHARE = 50, /* of the time at most 1/50 goes into probing a slot */
@@ -32,6 +34,7 @@ struct chore {
 	uint64_t holding;		   /* slots that hold rows */
 	struct mono probe_at[STATE_SLOTS]; /* when it is worth looking again for rows that count */
 	struct mono partitions_at, aggregates_at;
+	unsigned partitions_busy; /* times in a row that some table was */
 };
 
 /* EXIT_CONFIG: no such pipeline. */
