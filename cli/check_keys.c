@@ -294,7 +294,7 @@ epoch_there(int dir, const char *start)
 	return there;
 }
 
-/* Token keys that the policy lists, of every epoch: erasing needs them all. */
+/* Token keys that the policy lists: the oldest of a domain finds persons, the newest is in use. */
 static void
 tokens_check(struct check *c, const struct policy *p, int dir)
 {
@@ -304,9 +304,7 @@ tokens_check(struct check *c, const struct policy *p, int dir)
 		const struct policy_token *t = &p->tokens[i];
 		snprintf(name, sizeof name, "token-%s-%u.key", t->domain.s, t->epoch);
 		if (!file_there(dir, name))
-			check_add(c, DRIFT_MISSING, "put it back",
-				  "%s/%s, which the policy lists: persons of that epoch cannot be "
-				  "erased without it",
+			check_add(c, DRIFT_MISSING, "put it back", "%s/%s, which the policy lists",
 				  c->model->keys_dir, name);
 	}
 }

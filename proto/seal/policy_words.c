@@ -429,6 +429,16 @@ handoffs_differ(struct words *w, const struct policy *a, const struct policy *b)
 
 /* ---- token keys ---- */
 
+/* Pseudonyms of persons are made with the oldest key of a domain: what its loss means. */
+static const char *
+token_loss(const struct policy *a, const struct policy_token *t)
+{
+	if (t->epoch == policy_token_oldest(a, t->domain.s))
+		return "persons get other pseudonyms, and those of before cannot be erased without "
+		       "it";
+	return "equal values of before and after have other tokens";
+}
+
 static void
 tokens_differ(struct words *w, const struct policy *a, const struct policy *b)
 {
@@ -440,18 +450,15 @@ tokens_differ(struct words *w, const struct policy *a, const struct policy *b)
 			    t->epoch, policy_hex_text(t->id).s);
 		else if (memcmp(old->id, t->id, KEY_ID_BYTES) != 0)
 			say(w, '~', true,
-			    "domain %s, epoch %u has another token key, id %s for %s: persons get "
-			    "other pseudonyms, and those under the old key cannot be erased "
-			    "without it",
+			    "domain %s, epoch %u has another token key, id %s for %s: %s",
 			    t->domain.s, t->epoch, policy_hex_text(t->id).s,
-			    policy_hex_text(old->id).s);
+			    policy_hex_text(old->id).s, token_loss(a, old));
 	}
 	for (unsigned i = 0; i < a->tokens_n; i++)
 		if (!policy_token(b, a->tokens[i].domain.s, a->tokens[i].epoch))
-			say(w, '-', true,
-			    "the token key of domain %s, epoch %u is gone: persons who are known "
-			    "under it alone cannot be erased",
-			    a->tokens[i].domain.s, a->tokens[i].epoch);
+			say(w, '-', true, "the token key of domain %s, epoch %u is gone: %s",
+			    a->tokens[i].domain.s, a->tokens[i].epoch,
+			    token_loss(a, &a->tokens[i]));
 }
 
 unsigned

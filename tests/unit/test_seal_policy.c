@@ -380,6 +380,12 @@ token_gone(struct policy *p)
 }
 
 static void
+token_oldest_gone(struct policy *p)
+{
+	p->tokens[0] = p->tokens[--p->tokens_n];
+}
+
+static void
 purpose_other(struct policy *p)
 {
 	free(p->handoffs[0].purpose);
@@ -445,7 +451,8 @@ test_changes_in_words(void **state)
 	says(clear_gone, 1, 0, "offer.amount is not read in clear any more");
 	says(token_other, 1, 1, "domain customer, epoch 2 has another token key");
 	says(token_newer, 1, 0, "+ token key of domain customer, epoch 3, id 0303030303030303");
-	says(token_gone, 1, 1, "the token key of domain customer, epoch 2 is gone");
+	says(token_gone, 1, 1, "the token key of domain customer, epoch 2 is gone: equal values");
+	says(token_oldest_gone, 1, 1, "epoch 1 is gone: persons get other pseudonyms");
 	says(purpose_other, 1, 1, "for another purpose: marketing; before: training of a model");
 	says(handoff_query, 2, 2, "~ ! hand-over training asks another query, for ana");
 	says(source_moved, 1, 1, "source offer reads kafka payments, no longer kafka offers");
