@@ -199,7 +199,7 @@ person_text(const struct demo_report *r, enum person who, const char *id, struct
 bool
 demo_roles_text(const struct demo_report *r, const char *id, struct buf *out, struct err *e)
 {
-	bool good = pg_script(r->pg, "SELECT admin_schema.refresh_loans_loans_by_band()", e);
+	bool good = pg_script(r->pg, "SELECT admin_schema.\"refresh_loans.loans_by_band\"()", e);
 
 	for (unsigned who = 0; good && who < PERSON_MAX; who++) {
 		struct buf dsn = {0};

@@ -304,7 +304,7 @@ overlap_check(struct conf_build *b, const struct aggregate *a, struct conf_node 
 static void
 name_check(struct conf_build *b, struct conf_node *n)
 {
-	size_t used = strlen("refresh__") + strlen(b->m->pipeline.s);
+	size_t used = strlen("refresh_.") + strlen(b->m->pipeline.s);
 
 	if (used + strlen(n->key) > NAME_BYTES_MAX)
 		conf_error_key(

@@ -69,7 +69,7 @@ def fill(connection, rows):
 
 
 def refresh(connection, name):
-    return connection.execute(f"select admin_schema.refresh_shop_{name}()").fetchone()[0]
+    return connection.execute(f"select admin_schema.\"refresh_shop.{name}\"()").fetchone()[0]
 
 
 # ---- the rule, a second time ----

@@ -134,7 +134,7 @@ def nothing_of_the_secret(c):
     plan = c.execute(asked[1]).fetchall()
     assert "actual" in str(plan) and "rows=0" in str(plan)
     for statement in ("SELECT * FROM analytical_schema.fact_sale", "EXPLAIN SELECT * FROM analytical_schema.fact_sale",
-                      "EXPLAIN SELECT * FROM development_schema.raw_sale", "SELECT admin_schema.refresh_stores_sales_by_region()",
+                      "EXPLAIN SELECT * FROM development_schema.raw_sale", 'SELECT admin_schema."refresh_stores.sales_by_region"()',
                       "SELECT * FROM admin_schema.aggregate", "ANALYZE data_visualization_schema.sales_by_region",
                       "LOCK TABLE data_visualization_schema.sales_by_region IN EXCLUSIVE MODE"):
         try:
@@ -159,7 +159,7 @@ def test_no_cell_of_fewer_than_k(stores, connection):
         with connection.cursor() as c:
             c.executemany("INSERT INTO analytical_schema.fact_sale (id, region, price, who, status, events, revision)"
                           " VALUES (%s, %s, %s, %s, 'open', 1, 1)", [(str(n), *r) for n, r in enumerate(rows)])
-        connection.execute("SELECT admin_schema.refresh_stores_sales_by_region()")
+        connection.execute('SELECT admin_schema."refresh_stores.sales_by_region"()')
         shown = connection.execute("SELECT region, sales, price FROM data_visualization_schema.sales_by_region").fetchall()
         hidden = {r[0] for r in rows} - {s[0] for s in shown}
         for region, count, price in shown:
@@ -185,7 +185,7 @@ def test_one_that_fails_does_not_stop_the_others(stores, connection):
     overlap: accepted
 """)
     w.apply()
-    connection.execute("CREATE OR REPLACE FUNCTION admin_schema.refresh_stores_another() RETURNS bigint LANGUAGE plpgsql AS"
+    connection.execute("CREATE OR REPLACE FUNCTION admin_schema.\"refresh_stores.another\"() RETURNS bigint LANGUAGE plpgsql AS"
                        " $$ BEGIN RAISE EXCEPTION 'broken'; END $$")
     loans.write(w.data / "sale-1.ndjson", sales(3))
     process = w.up()

@@ -84,7 +84,7 @@ MAY = {
     "nobody": {},
 }
 FUNCTIONS = {
-    "task": {"raw_partitions", f"refresh_{NAME}_loans_by_band"},
+    "task": {"raw_partitions", f"refresh_{NAME}.loans_by_band"},
     "keeper": {"publish_envelope", "subject_secrets", "pipeline_facts"},
     "release": {"policy_current", "request", "fetch", "audit_write"},
     "data_scientists": {"policy_current", "request", "fetch"},

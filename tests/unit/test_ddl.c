@@ -369,16 +369,41 @@ test_comments_are_quoted(void **state)
 	model_free(m);
 }
 
+/* cola + b_c is not cola_b + c. */
+static void
+refresh_names_differ(void **state)
+{
+	static struct model m;
+	struct aggregate a = {0};
+	struct name one, two;
+
+	(void)state;
+	snprintf(m.pipeline.s, sizeof m.pipeline.s, "cola");
+	snprintf(a.name.s, sizeof a.name.s, "b_c");
+	ddl_aggregate_refresh(&m, &a, &one);
+	snprintf(m.pipeline.s, sizeof m.pipeline.s, "cola_b");
+	snprintf(a.name.s, sizeof a.name.s, "c");
+	ddl_aggregate_refresh(&m, &a, &two);
+	assert_string_not_equal(one.s, two.s);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_tables),	   cmocka_unit_test(test_sealed_tables),
-	    cmocka_unit_test(test_sealed_columns), cmocka_unit_test(test_default_partition_names),
-	    cmocka_unit_test(test_aggregates),	   cmocka_unit_test(test_aggregate_by_calendar),
-	    cmocka_unit_test(test_grants),	   cmocka_unit_test(test_grants_stop),
-	    cmocka_unit_test(test_login_names),	   cmocka_unit_test(test_foreign_key_names),
-	    cmocka_unit_test(test_members),	   cmocka_unit_test(test_comments_are_quoted),
+	    cmocka_unit_test(refresh_names_differ),
+	    cmocka_unit_test(test_tables),
+	    cmocka_unit_test(test_sealed_tables),
+	    cmocka_unit_test(test_sealed_columns),
+	    cmocka_unit_test(test_default_partition_names),
+	    cmocka_unit_test(test_aggregates),
+	    cmocka_unit_test(test_aggregate_by_calendar),
+	    cmocka_unit_test(test_grants),
+	    cmocka_unit_test(test_grants_stop),
+	    cmocka_unit_test(test_login_names),
+	    cmocka_unit_test(test_foreign_key_names),
+	    cmocka_unit_test(test_members),
+	    cmocka_unit_test(test_comments_are_quoted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,10 +16,11 @@ ddl_aggregate_name(const struct aggregate *a, struct buf *out)
 	pg_quote_name(out, a->name.s);
 }
 
+/* No name has a point: cola + b_c and cola_b + c are two functions. */
 void
 ddl_aggregate_refresh(const struct model *m, const struct aggregate *a, struct name *out)
 {
-	int n = snprintf(out->s, sizeof out->s, "refresh_%s_%s", m->pipeline.s, a->name.s);
+	int n = snprintf(out->s, sizeof out->s, "refresh_%s.%s", m->pipeline.s, a->name.s);
 
 	check(n < (int)sizeof out->s); /* the pipeline file's reader saw to that */
 }

@@ -18,9 +18,9 @@
 
 /* data_visualization_schema."name" */
 void ddl_aggregate_name(const struct aggregate *a, struct buf *out);
-/* refresh_<pipeline>_<name> */
+/* refresh_<pipeline>.<name>, to be quoted */
 void ddl_aggregate_refresh(const struct model *m, const struct aggregate *a, struct name *out);
-/* admin_schema."refresh_<pipeline>_<name>"(), as GRANT and SELECT take it. */
+/* admin_schema."refresh_<pipeline>.<name>"(), as GRANT and SELECT take it. */
 void ddl_aggregate_function_name(const struct model *m, const struct aggregate *a, struct buf *out);
 
 /* Statements without a semicolon, as in ddl.h. */

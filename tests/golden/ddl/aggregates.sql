@@ -18,7 +18,7 @@ COMMENT ON COLUMN "data_visualization_schema"."loans_by_band"."loans" IS 'Rows';
 COMMENT ON COLUMN "data_visualization_schema"."loans_by_band"."amounts" IS 'Sum of amounts';
 COMMENT ON COLUMN "data_visualization_schema"."loans_by_band"."mean" IS 'Mean of amounts';
 COMMENT ON COLUMN "data_visualization_schema"."loans_by_band"."as_of" IS 'When it was built [volatile]';
-CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans_loans_by_band"() RETURNS bigint
+CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans.loans_by_band"() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET extra_float_digits = 1
 AS $weir$
@@ -55,7 +55,7 @@ BEGIN
 	GET DIAGNOSTICS written = ROW_COUNT;
 	RETURN written;
 END $weir$;
-REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans_loans_by_band"() FROM PUBLIC;
+REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans.loans_by_band"() FROM PUBLIC;
 CREATE TABLE "data_visualization_schema"."events_by_band" (
 	"band" text,
 	"events" bigint,
@@ -66,7 +66,7 @@ COMMENT ON TABLE "data_visualization_schema"."events_by_band" IS '[weir pipeline
 COMMENT ON COLUMN "data_visualization_schema"."events_by_band"."band" IS 'band of fact_event; other: all groups too small to show';
 COMMENT ON COLUMN "data_visualization_schema"."events_by_band"."events" IS 'Rows';
 COMMENT ON COLUMN "data_visualization_schema"."events_by_band"."as_of" IS 'When it was built [volatile]';
-CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans_events_by_band"() RETURNS bigint
+CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans.events_by_band"() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET extra_float_digits = 1
 AS $weir$
@@ -97,7 +97,7 @@ BEGIN
 	GET DIAGNOSTICS written = ROW_COUNT;
 	RETURN written;
 END $weir$;
-REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans_events_by_band"() FROM PUBLIC;
+REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans.events_by_band"() FROM PUBLIC;
 CREATE TABLE "data_visualization_schema"."events_by_person" (
 	"band" text,
 	"events" bigint,
@@ -108,7 +108,7 @@ COMMENT ON TABLE "data_visualization_schema"."events_by_person" IS '[weir pipeli
 COMMENT ON COLUMN "data_visualization_schema"."events_by_person"."band" IS 'band of fact_event; other: all groups too small to show';
 COMMENT ON COLUMN "data_visualization_schema"."events_by_person"."events" IS 'Rows';
 COMMENT ON COLUMN "data_visualization_schema"."events_by_person"."as_of" IS 'When it was built [volatile]';
-CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans_events_by_person"() RETURNS bigint
+CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans.events_by_person"() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET extra_float_digits = 1
 AS $weir$
@@ -139,7 +139,7 @@ BEGIN
 	GET DIAGNOSTICS written = ROW_COUNT;
 	RETURN written;
 END $weir$;
-REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans_events_by_person"() FROM PUBLIC;
+REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans.events_by_person"() FROM PUBLIC;
 CREATE TABLE "data_visualization_schema"."loans_by_month" (
 	"year_month" text,
 	"loans" bigint,
@@ -150,7 +150,7 @@ COMMENT ON TABLE "data_visualization_schema"."loans_by_month" IS '[weir pipeline
 COMMENT ON COLUMN "data_visualization_schema"."loans_by_month"."year_month" IS 'year_month of dim_day, by submitted_key; other: all groups too small to show';
 COMMENT ON COLUMN "data_visualization_schema"."loans_by_month"."loans" IS 'Rows';
 COMMENT ON COLUMN "data_visualization_schema"."loans_by_month"."as_of" IS 'When it was built [volatile]';
-CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans_loans_by_month"() RETURNS bigint
+CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans.loans_by_month"() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET extra_float_digits = 1
 AS $weir$
@@ -182,4 +182,4 @@ BEGIN
 	GET DIAGNOSTICS written = ROW_COUNT;
 	RETURN written;
 END $weir$;
-REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans_loans_by_month"() FROM PUBLIC;
+REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans.loans_by_month"() FROM PUBLIC;

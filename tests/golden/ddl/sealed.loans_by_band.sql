@@ -14,7 +14,7 @@ COMMENT ON COLUMN "data_visualization_schema"."loans_by_band"."loans" IS 'Rows';
 COMMENT ON COLUMN "data_visualization_schema"."loans_by_band"."offers" IS 'Sum of offers_sent';
 COMMENT ON COLUMN "data_visualization_schema"."loans_by_band"."work_items" IS 'Mean of work_items';
 COMMENT ON COLUMN "data_visualization_schema"."loans_by_band"."as_of" IS 'When it was built [volatile]';
-CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans_loans_by_band"() RETURNS bigint
+CREATE OR REPLACE FUNCTION "admin_schema"."refresh_loans.loans_by_band"() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET extra_float_digits = 1
 AS $weir$
@@ -49,4 +49,4 @@ BEGIN
 	GET DIAGNOSTICS written = ROW_COUNT;
 	RETURN written;
 END $weir$;
-REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans_loans_by_band"() FROM PUBLIC;
+REVOKE ALL ON FUNCTION "admin_schema"."refresh_loans.loans_by_band"() FROM PUBLIC;
