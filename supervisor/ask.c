@@ -23,10 +23,15 @@ is_down(const struct child *c)
 	return c->state == CHILD_DOWN;
 }
 
-/* Up for a while: had it to wait for something, it would have said so. */
+/*
+ * Up for a while: had it to wait for something, it would have said so. Of a bounded run some lanes
+ * end before others: those have what they needed.
+ */
 static bool
 is_steady(const struct child *c)
 {
+	if (c->state == CHILD_DOWN && c->done)
+		return true;
 	return c->state == CHILD_UP && mono_since_ms(c->ready_at, mono_now()) > STEADY_MS;
 }
 

@@ -498,6 +498,9 @@ dependencies_watch(struct fleet *f, struct mono now)
 		f->losses.down_since = (struct mono){0};
 	if (!f->setup.chan.bounded || f->losses.down_since.us == 0)
 		return;
+	/* Nobody waits, and it is not long enough ago to call it over: the next look tells. */
+	if (!waits && f->phase == PHASE_RUNNING)
+		return;
 	if (mono_since_ms(f->losses.down_since, now) > f->setup.wait_ms)
 		refuse(f, EXIT_UNAVAILABLE, "a dependency is down for %lld s; %s",
 		       (long long)mono_since_ms(f->losses.down_since, now) / 1000,

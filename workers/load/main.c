@@ -263,8 +263,11 @@ load_open(struct worker *w, struct err *e)
 	while (dsn.len && (dsn.data[dsn.len - 1] == '\n' || dsn.data[dsn.len - 1] == '\r'))
 		dsn.len--;
 	w->state = load_new(w, mem_string_n((const char *)dsn.data, dsn.len));
-	/* Until take-over has committed nobody may call this supervisor ready. */
-	skel_wait(w, WAIT_WAREHOUSE, "taking the key groups over");
+	/*
+	 * Until take-over has committed nobody may call this supervisor ready. The warehouse is not
+	 * down for it: that is told when it does not answer.
+	 */
+	skel_wait(w, WAIT_PEERS, "taking the key groups over");
 	buf_free(&dsn);
 	return true;
 }

@@ -1,0 +1,48 @@
+"""Events whose time is ahead of the wall clock, within limits.time_ahead_max: a healthy run ends at once."""
+
+import datetime as dt
+import json
+
+import pytest
+
+PIPELINE = """
+pipeline: ahead
+groups: 16
+lanes: {lanes}
+listen: 127.0.0.1:0
+correlate: {{ by: id, folds: {{ n: {{ count: ev }} }}{deadline} }}
+sources:
+  ev:
+    file: {{ path: "data/*.ndjson", follow: true }}
+    format: json
+    time: at
+    fields: {{ id: text, at: timestamp }}
+warehouse: {{ postgresql: {{ dsn: "env:WEIR_DSN", logins: logins }} }}
+tables: {{ fact_x: {{ kind: fact, grain: process, key: id, columns: {{ n: n }} }} }}
+"""
+
+
+def append(w, ids):
+    at = (dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=20)).isoformat()
+    with open(w.data / "a.ndjson", "a") as f:
+        for i in ids:
+            f.write(json.dumps({"id": f"p{i}", "at": at}) + "\n")
+
+
+@pytest.mark.parametrize("lanes,deadline", [(3, ", deadline: 1d"), (2, ""), (1, ", deadline: 5m")])
+def test_runs_end(make_weir, connection, lanes, deadline):
+    w = make_weir(PIPELINE.format(lanes=lanes, deadline=deadline))
+    append(w, range(20))
+    (w.data / "a.ndjson").chmod(0o644)
+    w.apply()
+    for i in range(3):
+        assert w.run("--wait", "2", timeout=20)["seconds"] < 2
+    for i in range(3):
+        append(w, [i, 100 + i])
+        result = w.run("--wait", "2", timeout=20)
+        assert result["events"] == {"ev": 2} and result["seconds"] < 2
+    assert w.run("--close", "--wait", "2", timeout=20)["seconds"] < 2
+    rows = "select sum(n), count(*) from analytical_schema.fact_x"
+    assert connection.execute(rows).fetchone() == (26, 23)
+    process = w.up()
+    w.stop(process, timeout=10)
