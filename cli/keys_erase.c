@@ -181,8 +181,7 @@ audit_erase(struct erasure *x, struct err *e)
 	const char *purpose = args_value(&x->k->c->args, "purpose");
 	char detail[256];
 
-	snprintf(detail, sizeof detail, "{\"domain\":\"%s\",\"erased\":%u}", x->domain,
-		 x->erased);
+	snprintf(detail, sizeof detail, "{\"domain\":\"%s\",\"erased\":%u}", x->domain, x->erased);
 	return keys_audit(x->k, "erase", purpose ? purpose : "erasure of a person", detail,
 			  &x->array, e);
 }
@@ -212,8 +211,8 @@ erase_tell(struct erasure *x)
 		    "before now have "
 		    "expired");
 	keys_not(k, "what was opened or handed over before is where it was taken to");
-	keys_not(k, "pseudonym (sid) and tokens stay in the rows; values that no subject is declared for "
-		    "are not bound to "
+	keys_not(k, "pseudonym (sid) and tokens stay in the rows; values that no subject is "
+		    "declared for are not bound to "
 		    "a person");
 }
 
@@ -230,8 +229,8 @@ lowest_add(struct erasure *x, struct err *e)
 		if (!epoch || found[i].epoch == epoch)
 			return epoch_add(x, &found[i], e);
 	return err_set(e, EXIT_CONFIG,
-		       "the token key of domain %s, epoch %u is not in %s: without it no person can "
-		       "be found",
+		       "the token key of domain %s, epoch %u is not in %s: without it no person "
+		       "can be found",
 		       x->domain, epoch ? epoch : 1, x->k->m->keys_dir);
 }
 

@@ -32,8 +32,8 @@
  *
  * Order of a reader's checks: length, magic MALFORMED; SIGNATURE; body as above, no trailing byte,
  * bounds: MALFORMED; public keys LOWPOINT; names or token keys twice, a class or member of an
- * unknown role, a handoff to an unknown member, no dead_letter class, no role in a class, no sealer,
- * serial 0 or a token key's epoch 0: POLICY; not_before > not_after VALIDITY.
+ * unknown role, a handoff to an unknown member, no dead_letter class, no role in a class, no
+ * sealer, serial 0 or a token key's epoch 0: POLICY; not_before > not_after VALIDITY.
  */
 #ifndef PROTO_SEAL_POLICY_H
 #define PROTO_SEAL_POLICY_H

@@ -19,9 +19,9 @@ struct keys {
 };
 
 /*
- * Reads the descriptors named policy and token-<domain>-<epoch>.key of w. Of each domain the keys of
- * the highest and of the lowest epoch are taken; a domain without one, or a file of another label,
- * is an error.
+ * Reads the descriptors named policy and token-<domain>-<epoch>.key of w. Of each domain the keys
+ * of the highest and of the lowest epoch are taken; a domain without one, or a file of another
+ * label, is an error.
  */
 MUSTCHECK bool keys_open(struct keys *k, const struct worker *w, struct err *e);
 void keys_free(struct keys *k); /* wipes */
