@@ -129,6 +129,8 @@ cause_of(const struct chan_event *ev, const struct child *c)
 	case EVENT_QUIT:
 	case EVENT_DONE:
 		return CAUSE_QUIT;
+	case EVENT_REBORN:
+		return CAUSE_REBORN;
 	case EVENT_EXIT:
 		return policy_cause(c->ready, ev->code >> 8, ev->code & 0xff);
 	case EVENT_HANG:
@@ -145,6 +147,8 @@ loss_tell(struct fleet *f, struct child *c, const struct chan_event *ev)
 
 	if (ev->event == EVENT_EXIT)
 		snprintf(why, sizeof why, "died: %s", ev->why);
+	else if (ev->event == EVENT_REBORN)
+		snprintf(why, sizeof why, "begins anew: %s", ev->why);
 	else if (ev->code == EXIT_DONE)
 		snprintf(why, sizeof why, "ended unasked");
 	else
