@@ -143,6 +143,8 @@ def may_include(path, header):
         return header in here or stem in SUPERVISOR_MAY
     if part[:2] == ["workers", "lib"]:
         return header in here or header in proto
+    if part[:2] == ["workers", "relay"] and header.removeprefix("ingest/") in own_headers("workers/ingest"):
+        return True  # it reads as ingest reads
     if part[0] == "workers":
         return header in here or header in lib or header in proto
     return header in here or header in lib or header in proto or header in ("migrations.h", "sql/migrations.h")

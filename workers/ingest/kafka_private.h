@@ -1,7 +1,7 @@
 /*
  * kafka_private: what kafka.c (the driver) and kafka_scout.c (its handles, and the thread that asks
- * the broker what would block) share. rdkafka.h is included here alone; nobody else includes this
- * file.
+ * the broker what would block) share, and kafka_member.c. rdkafka.h is included here alone; nobody
+ * else includes this file.
  */
 #ifndef INGEST_KAFKA_PRIVATE_H
 #define INGEST_KAFKA_PRIVATE_H
@@ -82,6 +82,13 @@ struct kafka {
 	char alarm[SOURCE_TROUBLE_MAX]; /* loss: the source is stopped */
 	char trouble[SOURCE_TROUBLE_MAX * 2];
 };
+
+/*
+ * The configuration that all handles of a source share, into k->conf: k->source and k->shared.lock
+ * are set before. EXIT_CONFIG, EXIT_PERMISSION.
+ */
+MUSTCHECK bool kafka_conf_make(struct kafka *k, const struct source_setup *setup, struct err *e);
+void kafka_conf_set(rd_kafka_conf_t *conf, const char *key, const char *value);
 
 /*
  * Configuration, probe handle and scout thread. On failure *e says why (EXIT_CONFIG) and what was
