@@ -60,7 +60,7 @@ struct kafka {
 	const struct source *source;
 	struct metric_page *page;
 	unsigned index;
-	bool bounded;
+	bool bounded, origins;
 	uint64_t event_bytes_max, queue_bytes_max; /* the latter: of this source */
 	rd_kafka_conf_t *conf;			   /* copied for each handle */
 	rd_kafka_t *probe;			   /* the scout's, until there is a consumer */
@@ -110,5 +110,8 @@ unsigned scout_kick(struct kafka *k);
  */
 void group_serve(struct kafka *k, struct mono now);
 void group_flush(struct kafka *k); /* the last of it, in close; waits at most 100 ms */
+
+/* Where an event of the exchange comes from, by its headers. */
+void origin_read(const rd_kafka_message_t *m, struct source_event *ev);
 
 #endif
