@@ -22,8 +22,10 @@
 #define BIT(role)   (1u << ROLE_##role)
 #define SEE_EVERY   (~0u)
 #define SEE_DATA                                                                                   \
-	(BIT(SUPERVISOR) | BIT(INGEST) | BIT(CORRELATE) | BIT(TRANSFORM) | BIT(LOAD) | BIT(STATUS))
+	(BIT(SUPERVISOR) | BIT(INGEST) | BIT(RELAY) | BIT(CORRELATE) | BIT(TRANSFORM) |            \
+	 BIT(LOAD) | BIT(STATUS))
 #define SEE_SOURCE     (BIT(SUPERVISOR) | BIT(INGEST))
+#define SEE_EXCHANGE   (BIT(SUPERVISOR) | BIT(INGEST) | BIT(RELAY))
 #define SEE_STATUS     (BIT(SUPERVISOR) | BIT(STATUS))
 #define SEE_SUPERVISOR BIT(SUPERVISOR)
 #define SEE_TASK       (BIT(SUPERVISOR) | BIT(TASK))

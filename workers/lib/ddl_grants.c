@@ -217,7 +217,9 @@ struct granting {
 bool
 ddl_login_used(const struct model *m, enum ddl_login login)
 {
-	return (login != LOGIN_KEEPER && login != LOGIN_RELEASE) || m->classes_n > 0;
+	if (login == LOGIN_KEEPER)
+		return m->classes_n > 0 || model_exchange(m);
+	return login != LOGIN_RELEASE || m->classes_n > 0;
 }
 
 bool
