@@ -56,7 +56,8 @@ MAY = {
         "admin_schema": {
             "pipeline": {"SELECT": ALL}, "instance": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
             "shard": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
-            "key_range": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL}, "source": {"SELECT": ALL, "INSERT": ALL},
+            "key_range": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
+            "source": {"SELECT": ALL, "INSERT": ALL},
             "partition": {"SELECT": ALL, "INSERT": ALL, "UPDATE": "done_at next bytes"},
             "state": {"SELECT": "pipeline build"}, r"state_\d": {"INSERT": ALL},
             "dead_letter": {"SELECT": "pipeline build rid", "INSERT": ALL, "DELETE": ALL},

@@ -4,6 +4,7 @@
  *   main.c       frames in, batches out: the loop        setup.c  made and freed
  *   owner.c      what this lane owns: ranges, positions, partitions; the OWN frame
  *   takeover.c   how it comes to own it, and whether it still does
+ *   range.c      rows of key ranges: cut where lanes were others, and taken
  *   schema.c     whether the tables are as the pipeline file says
  *   instance.c   the courtesy between supervisors: a row with a heartbeat
  *   partition.c  ids of partitions: ASK, PART, DONE
@@ -38,6 +39,10 @@ struct owner_range {
 	uint32_t positions_n, positions_max;
 };
 
+struct span { /* key groups, inclusive */
+	uint32_t lo, hi;
+};
+
 struct known { /* a partition; index = its id */
 	bool there, done;
 	int source; /* index in the model; -1: the file has that source no more */
@@ -54,10 +59,14 @@ struct owner {
 	bool has_policy; /* pinned at apply */
 	uint8_t policy_root[POLICY_ROOT_BYTES];
 	int64_t policy_serial;
-	uint32_t kg_lo, kg_hi; /* of this lane */
+	struct span *wanted; /* what this lane is to own; rising, apart from each other */
+	uint32_t wanted_n;
+	uint32_t kg_lo, kg_hi; /* from the first to the last of it */
 	int64_t epoch, batch;  /* batch: the last one committed */
 	struct owner_range *ranges;
 	uint32_t ranges_n;
+	uint32_t *joined; /* kg_lo of rows that the next commit joins to the one before */
+	uint32_t joined_n;
 	struct known *partitions;
 	uint32_t partitions_max; /* ids are below it */
 	int32_t source_ids[SOURCES_MAX];
@@ -67,6 +76,12 @@ struct owner {
 void owner_bounds(struct owner *o, const struct model *m, unsigned lane);
 void owner_ranges_clear(struct owner *o);
 struct owner_range *owner_range_add(struct owner *o, uint32_t kg_lo, uint32_t kg_hi);
+/*
+ * Neighbours that have read every partition equally far become one: lanes that were joined read
+ * apart only until then. What END says of a part is said of the whole from then on.
+ */
+void owner_join(struct owner *o);
+void owner_joined(struct owner *o); /* that commit is in */
 void range_set(struct owner_range *r, uint32_t partition, int64_t next);
 void range_unset(struct owner_range *r, uint32_t partition);
 /* Takes the description over; the label is copied. */
@@ -144,6 +159,18 @@ MUSTCHECK bool takeover(struct load *l, struct err *e);
 MUSTCHECK bool takeover_verify(struct load *l, bool *committed, struct err *e);
 /* Fills e with who took over; always false. */
 bool takeover_lost(struct load *l, struct err *e);
+
+/* ---- range.c ---- */
+/* What is wanted ($3, $4) has groups of the row. */
+#define RANGE_OVERLAP                                                                              \
+	" WHERE pipeline = $1 AND build = $2 AND EXISTS (SELECT FROM unnest($3, $4) w (lo, hi)"    \
+	" WHERE kg_lo <= w.hi AND kg_hi >= w.lo)"
+
+/* A statement about what is wanted: $1 to $4, and $5 an epoch; -1: it has none. */
+MUSTCHECK bool range_query(struct load *l, const char *sql, int64_t epoch, struct pg_result **out,
+			   struct err *e);
+/* Within the take-over's transaction: draws the epoch, and fills in the ranges. */
+MUSTCHECK bool ranges_take(struct load *l, struct err *e);
 
 /* ---- instance.c ---- */
 MUSTCHECK bool instance_claim(struct load *l, struct err *e);

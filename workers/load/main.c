@@ -152,6 +152,7 @@ batch_committed(struct load *l)
 	struct batch *b = batches_ready(&l->batches);
 
 	l->owner.batch = b->n;
+	owner_joined(&l->owner);
 	l->last_committed = b->last;
 	committed_send(l, b);
 	batches_drop(&l->batches);

@@ -28,6 +28,9 @@ owner_bounds(struct owner *o, const struct model *m, unsigned lane)
 	while (kg + 1 < m->groups && keygroup_lane(kg + 1, m->groups, m->lanes) == lane)
 		kg++;
 	o->kg_hi = kg;
+	o->wanted = mem_resize(o->wanted, 1, sizeof(*o->wanted));
+	o->wanted[0] = (struct span){o->kg_lo, o->kg_hi};
+	o->wanted_n = 1;
 }
 
 /* ---- ranges ---- */
@@ -40,6 +43,7 @@ owner_ranges_clear(struct owner *o)
 	free(o->ranges);
 	o->ranges = NULL;
 	o->ranges_n = 0;
+	o->joined_n = 0;
 }
 
 struct owner_range *
@@ -102,6 +106,44 @@ range_unset(struct owner_range *r, uint32_t partition)
 	r->positions_n--;
 	memmove(r->positions + i, r->positions + i + 1,
 		(r->positions_n - i) * sizeof(*r->positions));
+}
+
+static bool
+range_equal(const struct owner_range *a, const struct owner_range *b)
+{
+	if (a->kg_hi + 1 != b->kg_lo || a->positions_n != b->positions_n)
+		return false;
+	for (uint32_t i = 0; i < a->positions_n; i++)
+		if (a->positions[i].partition != b->positions[i].partition ||
+		    a->positions[i].next != b->positions[i].next)
+			return false;
+	return true;
+}
+
+void
+owner_join(struct owner *o)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 1; i < o->ranges_n; i++) {
+		struct owner_range *r = &o->ranges[i];
+		if (!range_equal(&o->ranges[kept], r)) {
+			o->ranges[++kept] = *r;
+			continue;
+		}
+		o->joined = mem_resize(o->joined, o->joined_n + 1, sizeof(*o->joined));
+		o->joined[o->joined_n++] = r->kg_lo;
+		o->ranges[kept].kg_hi = r->kg_hi;
+		free(r->positions);
+	}
+	if (o->ranges_n)
+		o->ranges_n = kept + 1;
+}
+
+void
+owner_joined(struct owner *o)
+{
+	o->joined_n = 0;
 }
 
 /* ---- partitions ---- */
@@ -216,7 +258,7 @@ static struct owner_range *
 range_of(struct owner *o, const struct end_range *e)
 {
 	for (uint32_t i = 0; i < o->ranges_n; i++)
-		if (o->ranges[i].kg_lo == e->kg_lo && o->ranges[i].kg_hi == e->kg_hi)
+		if (o->ranges[i].kg_lo <= e->kg_lo && o->ranges[i].kg_hi >= e->kg_hi)
 			return &o->ranges[i];
 	return NULL;
 }
@@ -302,6 +344,8 @@ void
 owner_free(struct owner *o)
 {
 	owner_ranges_clear(o);
+	free(o->wanted);
+	free(o->joined);
 	for (uint32_t i = 0; i < o->partitions_max; i++)
 		free(o->partitions[i].label);
 	free(o->partitions);

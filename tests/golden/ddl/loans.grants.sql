@@ -52,6 +52,7 @@ GRANT UPDATE ON TABLE "admin_schema"."shard" TO "weir_loans_load";
 GRANT SELECT ON TABLE "admin_schema"."key_range" TO "weir_loans_load";
 GRANT INSERT ON TABLE "admin_schema"."key_range" TO "weir_loans_load";
 GRANT UPDATE ON TABLE "admin_schema"."key_range" TO "weir_loans_load";
+GRANT DELETE ON TABLE "admin_schema"."key_range" TO "weir_loans_load";
 GRANT SELECT ON TABLE "admin_schema"."source" TO "weir_loans_load";
 GRANT INSERT ON TABLE "admin_schema"."source" TO "weir_loans_load";
 GRANT SELECT ON TABLE "admin_schema"."partition" TO "weir_loans_load";
