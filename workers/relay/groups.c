@@ -51,9 +51,10 @@ group_partition(struct relay *r, uint32_t kg)
 {
 	char label[LABEL_BYTES];
 	int n = snprintf(label, sizeof label, "%s/%u", r->source.topic, kg);
-	struct relay_partition *p = names_find(&r->names, (uint16_t)r->exchange, label, (size_t)n);
+	struct relay_partition *p =
+	    labels_find(&r->labels, (uint16_t)r->exchange, label, (size_t)n);
 
-	return p ? p : names_add(r, (uint16_t)r->exchange, label, (size_t)n);
+	return p ? p : labels_add(r, (uint16_t)r->exchange, label, (size_t)n);
 }
 
 static bool
@@ -69,7 +70,7 @@ own_group(struct relay *r, unsigned lane, uint32_t kg, const struct own_range *r
 		if (range->positions[i].partition == g->partition->id)
 			g->next = range->positions[i].next;
 	g->sent = g->committed = g->next;
-	names_want(r, g->partition);
+	labels_want(r, g->partition);
 	return true;
 }
 
@@ -81,7 +82,7 @@ groups_own(struct relay *r, unsigned lane, const struct own *o, struct err *e)
 	if (!r->claimed || r->lane[lane].owns)
 		return err_set(e, EXIT_BUG, "OWN of lane %u came twice, or before its CLAIM", lane);
 	for (uint32_t i = 0; i < o->partitions_n; i++)
-		if (!names_told(r, &o->partitions[i], lane, e))
+		if (!labels_told(r, &o->partitions[i], lane, e))
 			return false;
 	for (uint32_t i = 0; i < o->ranges_n; i++) {
 		const struct own_range *range = &o->ranges[i];
@@ -190,7 +191,7 @@ covers_take(struct relay *r, unsigned lane, struct mono now)
 
 		if (g->lane != lane || !cover_due(g))
 			continue;
-		names_tell(r, g->partition, lane);
+		labels_tell(r, g->partition, lane);
 		r->covers[n++] = (struct cover){.partition = g->partition->id,
 						.from = g->sent,
 						.to = g->next,
@@ -280,7 +281,7 @@ bool
 groups_committed(struct relay *r, unsigned lane, const struct committed *c, struct err *e)
 {
 	for (uint32_t i = 0; i < c->positions_n; i++) {
-		const struct relay_partition *p = names_id(&r->names, c->positions[i].partition);
+		const struct relay_partition *p = labels_id(&r->labels, c->positions[i].partition);
 
 		if (!p || p->source != r->exchange || p->number >= r->m->groups)
 			continue; /* of a source */

@@ -29,7 +29,7 @@ relay_open(struct worker *w, struct err *e)
 	r->source.properties_n = m->exchange.properties_n;
 	r->source.from_latest = false;
 	r->groups = mem_zero(m->groups, sizeof *r->groups);
-	names_init(&r->names);
+	labels_init(&r->labels);
 	r->limit_bytes = m->limits.inflight_bytes_max;
 	uint64_t share = r->limit_bytes / ((uint64_t)r->lanes * RELAY_SHARES);
 	r->flush_bytes = share < FRAME_BYTES_FLUSH ? share : FRAME_BYTES_FLUSH;
@@ -132,7 +132,7 @@ relay_frame(struct worker *w, const struct frame *f, struct err *e)
 	case FRAME_OWN:
 		return own_take(r, f, e);
 	case FRAME_PART:
-		return names_part(r, f, e);
+		return labels_part(r, f, e);
 	case FRAME_COMMITTED:
 		return committed_take(r, f, e);
 	default:
@@ -307,7 +307,7 @@ relay_tick(struct worker *w, struct mono now, struct mono *next, struct err *e)
 	if (!discover(r, e) || !groups_start(r, e) || !records_release(r, now, e) ||
 	    !read_turn(r, now, &more, e))
 		return false;
-	names_ask(r);
+	labels_ask(r);
 	waits_tell(r);
 	if (r->lanes_own == r->lanes)
 		flush = groups_flush(r, now);
@@ -331,7 +331,7 @@ relay_stop(struct worker *w)
 		r->ops->close(r->driver);
 	records_free(r);
 	groups_free(r);
-	names_free(&r->names);
+	labels_free(&r->labels);
 	pack_reader_free(&r->reader);
 	free(r);
 	w->state = NULL;

@@ -42,11 +42,11 @@ static struct relay_partition *
 record_partition(struct relay *r, const struct source_event *ev, uint16_t source)
 {
 	struct relay_partition *p =
-	    names_find(&r->names, source, ev->from_label, ev->from_label_len);
+	    labels_find(&r->labels, source, ev->from_label, ev->from_label_len);
 
 	if (!p)
-		p = names_add(r, source, ev->from_label, ev->from_label_len);
-	names_want(r, p);
+		p = labels_add(r, source, ev->from_label, ev->from_label_len);
+	labels_want(r, p);
 	return p;
 }
 
@@ -57,7 +57,7 @@ record_route(struct relay *r, const struct source_event *ev, struct record *rec,
 	struct group *g = &r->groups[ev->slot];
 	struct relay_lane *l = &r->lane[g->lane];
 
-	names_tell(r, p, g->lane);
+	labels_tell(r, p, g->lane);
 	if (!l->count)
 		pipe_body_start(&l->body);
 	size_t before = l->body.len;

@@ -5,7 +5,7 @@
  * came, with covers that speak of partitions of the exchange. What a record's own partition is
  * called is in the headers; its id is asked of load 0, like ingest's.
  *
- * groups.c has the key groups (pure but for sending), names.c the ids of partitions, records.c the
+ * groups.c has the key groups (pure but for sending), labels.c the ids of partitions, records.c the
  * way of a record.
  */
 #ifndef RELAY_RELAY_H
@@ -35,7 +35,7 @@ struct relay_partition {
 	uint32_t told;	    /* 1 << lane: it knows the id */
 };
 
-struct names {
+struct labels {
 	struct relay_partition **all; /* stable pointers; owned */
 	uint32_t all_n;
 	uint32_t *by_label, *by_id; /* open addressing: index + 1 */
@@ -88,7 +88,7 @@ struct relay {
 	uint32_t *ours;	      /* key groups, ascending */
 	unsigned ours_n, started;
 	struct relay_lane lane[LANES_MAX];
-	struct names names;
+	struct labels labels;
 	struct cover *covers; /* scratch */
 	struct pack_reader reader;
 	struct value fields[FIELDS_MAX];
@@ -114,20 +114,21 @@ void groups_last(struct relay *r, struct mono now);
 struct mono groups_oldest(const struct relay *r);
 void groups_free(struct relay *r);
 
-/* names.c */
-void names_init(struct names *n);
-void names_free(struct names *n);
-struct relay_partition *names_find(const struct names *n, uint16_t source, const char *label,
-				   size_t len);
-struct relay_partition *names_id(const struct names *n, uint32_t id);
-struct relay_partition *names_add(struct relay *r, uint16_t source, const char *label, size_t len);
-void names_want(struct relay *r, struct relay_partition *p);
-void names_ask(struct relay *r);
+/* labels.c */
+void labels_init(struct labels *n);
+void labels_free(struct labels *n);
+struct relay_partition *labels_find(const struct labels *n, uint16_t source, const char *label,
+				    size_t len);
+struct relay_partition *labels_id(const struct labels *n, uint32_t id);
+struct relay_partition *labels_add(struct relay *r, uint16_t source, const char *label, size_t len);
+void labels_want(struct relay *r, struct relay_partition *p);
+void labels_ask(struct relay *r);
 /* Before anything of it goes to the lane. */
-void names_tell(struct relay *r, struct relay_partition *p, unsigned lane);
+void labels_tell(struct relay *r, struct relay_partition *p, unsigned lane);
 /* A partition of OWN, or of a PART ahead of it, of that lane. */
-MUSTCHECK bool names_told(struct relay *r, const struct partition *w, unsigned lane, struct err *e);
-MUSTCHECK bool names_part(struct relay *r, const struct frame *f, struct err *e);
+MUSTCHECK bool labels_told(struct relay *r, const struct partition *w, unsigned lane,
+			   struct err *e);
+MUSTCHECK bool labels_part(struct relay *r, const struct frame *f, struct err *e);
 
 /* records.c */
 MUSTCHECK bool record_take(struct relay *r, const struct source_event *ev, struct mono now,

@@ -38,7 +38,7 @@ map_put(uint32_t *map, uint32_t map_n, uint64_t hash, uint32_t index)
 }
 
 static void
-maps_make(struct names *n, uint32_t map_n)
+maps_make(struct labels *n, uint32_t map_n)
 {
 	free(n->by_label);
 	free(n->by_id);
@@ -55,13 +55,13 @@ maps_make(struct names *n, uint32_t map_n)
 }
 
 void
-names_init(struct names *n)
+labels_init(struct labels *n)
 {
 	maps_make(n, MAP_FIRST);
 }
 
 void
-names_free(struct names *n)
+labels_free(struct labels *n)
 {
 	for (uint32_t i = 0; i < n->all_n; i++) {
 		free(n->all[i]->label);
@@ -70,11 +70,11 @@ names_free(struct names *n)
 	free(n->all);
 	free(n->by_label);
 	free(n->by_id);
-	*n = (struct names){0};
+	*n = (struct labels){0};
 }
 
 struct relay_partition *
-names_find(const struct names *n, uint16_t source, const char *label, size_t len)
+labels_find(const struct labels *n, uint16_t source, const char *label, size_t len)
 {
 	for (uint64_t i = label_hash(source, label, len);; i++) {
 		uint32_t at = n->by_label[i & (n->map_n - 1)];
@@ -88,7 +88,7 @@ names_find(const struct names *n, uint16_t source, const char *label, size_t len
 }
 
 struct relay_partition *
-names_id(const struct names *n, uint32_t id)
+labels_id(const struct labels *n, uint32_t id)
 {
 	for (uint64_t i = id_hash(id); id; i++) {
 		uint32_t at = n->by_id[i & (n->map_n - 1)];
@@ -115,9 +115,9 @@ label_number(const char *label, size_t len)
 }
 
 struct relay_partition *
-names_add(struct relay *r, uint16_t source, const char *label, size_t len)
+labels_add(struct relay *r, uint16_t source, const char *label, size_t len)
 {
-	struct names *n = &r->names;
+	struct labels *n = &r->labels;
 	struct relay_partition *p = mem_zero(1, sizeof *p);
 	enum source_kind kind = r->m->sources[source].kind;
 
@@ -138,7 +138,7 @@ names_add(struct relay *r, uint16_t source, const char *label, size_t len)
 }
 
 static void
-id_set(struct names *n, struct relay_partition *p, uint32_t id)
+id_set(struct labels *n, struct relay_partition *p, uint32_t id)
 {
 	for (uint32_t i = 0; i < n->all_n; i++)
 		if (n->all[i] == p)
@@ -160,18 +160,18 @@ partition_write(struct buf *b, const struct relay_partition *p)
 }
 
 void
-names_want(struct relay *r, struct relay_partition *p)
+labels_want(struct relay *r, struct relay_partition *p)
 {
 	if (p->id || p->wanted || p->asked)
 		return;
 	p->wanted = true;
-	r->names.wanted++;
+	r->labels.wanted++;
 }
 
 void
-names_ask(struct relay *r)
+labels_ask(struct relay *r)
 {
-	struct names *n = &r->names;
+	struct labels *n = &r->labels;
 	struct buf body = {0};
 	uint32_t asked = 0;
 
@@ -199,7 +199,7 @@ names_ask(struct relay *r)
 }
 
 void
-names_tell(struct relay *r, struct relay_partition *p, unsigned lane)
+labels_tell(struct relay *r, struct relay_partition *p, unsigned lane)
 {
 	struct buf body = {0};
 
@@ -219,16 +219,16 @@ named(struct relay *r, const struct partition *w, struct relay_partition **out, 
 
 	if (!w->id || w->source >= r->m->sources_n)
 		return err_set(e, EXIT_BUG, "a partition without id or source");
-	p = names_find(&r->names, w->source, w->label, w->label_len);
+	p = labels_find(&r->labels, w->source, w->label, w->label_len);
 	if (!p)
-		p = names_add(r, w->source, w->label, w->label_len);
+		p = labels_add(r, w->source, w->label, w->label_len);
 	if (!p->id) {
-		if (names_id(&r->names, w->id))
+		if (labels_id(&r->labels, w->id))
 			return err_set(e, EXIT_BUG, "id %u is given a second time", w->id);
 		p->kind = w->kind;
 		p->number = w->number;
-		id_set(&r->names, p, w->id);
-		r->names.wanted -= p->wanted;
+		id_set(&r->labels, p, w->id);
+		r->labels.wanted -= p->wanted;
 		p->wanted = false;
 	}
 	if (p->id != w->id)
@@ -238,7 +238,7 @@ named(struct relay *r, const struct partition *w, struct relay_partition **out, 
 }
 
 bool
-names_told(struct relay *r, const struct partition *w, unsigned lane, struct err *e)
+labels_told(struct relay *r, const struct partition *w, unsigned lane, struct err *e)
 {
 	struct relay_partition *p;
 
@@ -249,7 +249,7 @@ names_told(struct relay *r, const struct partition *w, unsigned lane, struct err
 }
 
 bool
-names_part(struct relay *r, const struct frame *f, struct err *e)
+labels_part(struct relay *r, const struct frame *f, struct err *e)
 {
 	bool ahead = !r->lane[f->from_index].owns;
 	struct relay_partition *p;
@@ -258,7 +258,7 @@ names_part(struct relay *r, const struct frame *f, struct err *e)
 
 	pack_reader_start(&r->reader, f->body, f->head.bytes);
 	for (uint32_t i = 0; ok && i < f->head.count && wire_partition_read(&r->reader, &w); i++)
-		ok = ahead ? names_told(r, &w, f->from_index, e) : named(r, &w, &p, e);
+		ok = ahead ? labels_told(r, &w, f->from_index, e) : named(r, &w, &p, e);
 	if (ok && !pack_reader_end(&r->reader))
 		return err_set(e, EXIT_BUG, "PART: %s", r->reader.why);
 	return ok;
