@@ -114,6 +114,14 @@ model_free(struct model *m)
 	free(m);
 }
 
+uint64_t
+model_exchange_bytes(const struct model *m)
+{
+	uint64_t n = m->limits.event_bytes_max * 2 + EXCHANGE_DEAD_BYTES;
+
+	return n < EXCHANGE_BYTES_MAX ? n : EXCHANGE_BYTES_MAX;
+}
+
 static bool
 name_equal(const struct name *a, const char *name, size_t n)
 {

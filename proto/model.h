@@ -35,6 +35,8 @@ enum {
 	MEASURES_MAX = 16,
 	DIMENSIONS_MAX = 8, /* columns an aggregate groups by */
 	HANDOFFS_MAX = 32,
+	EXCHANGE_DEAD_BYTES = 1200 * 1024,	 /* the largest dead letter, sealed */
+	EXCHANGE_BYTES_MAX = 1000 * 1000 * 1000, /* of a message: librdkafka's */
 	RECIPIENTS_MAX = 16,
 };
 
@@ -361,6 +363,9 @@ model_exchange(const struct model *m)
 {
 	return m->exchange.topic != NULL;
 }
+
+/* The largest message of the exchange: an event grows by what seals it. */
+uint64_t model_exchange_bytes(const struct model *m);
 
 void model_free(struct model *m);
 int model_source_find(const struct model *m, const char *name, size_t n); /* -1: none */

@@ -15,6 +15,7 @@ enum {
 	COMMIT_EVERY_MS = 1000,
 	CLOSE_WAIT_MS = 100, /* for the answer to the last commit */
 	SERVE_MAX = 100,     /* callbacks of one poll */
+	STARTS_ASK_MS = 50,  /* each of two questions */
 	JOIN_TOLD_MS = 5000, /* joining takes no longer, unless something is wrong */
 };
 
@@ -25,7 +26,7 @@ struct member {
 	int event;
 	enum member_state state;
 	uint32_t *owned;
-	int64_t *told, *sent; /* by place in owned */
+	int64_t *told, *sent, *confirmed; /* by place in owned */
 	unsigned owned_n;
 	struct mono since, commit_at;
 	bool commit_due, commit_out;
@@ -48,8 +49,11 @@ owned_take(struct member *m, const rd_kafka_topic_partition_list_t *list)
 	m->owned = mem_zero(n ? n : 1, sizeof *m->owned);
 	m->told = mem_zero(n ? n : 1, sizeof *m->told);
 	m->sent = mem_zero(n ? n : 1, sizeof *m->sent);
+	m->confirmed = mem_zero(n ? n : 1, sizeof *m->confirmed);
 	for (unsigned i = 0; i < n; i++)
 		m->owned[i] = (uint32_t)list->elems[i].partition;
+	for (unsigned i = 0; i < n; i++)
+		m->told[i] = m->sent[i] = m->confirmed[i] = -1;
 	qsort(m->owned, n, sizeof *m->owned, number_order);
 	m->owned_n = n;
 	m->state = MEMBER_OWNS;
@@ -98,6 +102,7 @@ conf_open(struct member *m, const struct member_setup *setup, struct err *e)
 	kafka_conf_set(conf, "group.id", setup->group);
 	kafka_conf_set(conf, "group.instance.id", setup->name);
 	kafka_conf_set(conf, "partition.assignment.strategy", "range");
+	kafka_conf_set(conf, "topic.metadata.refresh.interval.ms", "20000"); /* new partitions */
 	number_set(conf, "session.timeout.ms", MEMBER_SESSION_MS);
 	number_set(conf, "max.poll.interval.ms", MEMBER_SESSION_MS);
 	number_set(conf, "heartbeat.interval.ms", MEMBER_SESSION_MS / 20);
@@ -171,8 +176,13 @@ commit_answer(struct member *m, int wait_ms)
 
 	if (!answer)
 		return false;
-	if (rd_kafka_event_error(answer))
+	if (rd_kafka_event_error(answer)) {
 		log_debug("group offsets: %s", rd_kafka_event_error_string(answer));
+		memcpy(m->sent, m->confirmed, m->owned_n * sizeof *m->sent);
+		m->commit_due = true;
+	} else {
+		memcpy(m->confirmed, m->sent, m->owned_n * sizeof *m->sent);
+	}
 	rd_kafka_event_destroy(answer);
 	m->commit_out = false;
 	return true;
@@ -227,6 +237,67 @@ member_committed(struct member *m, uint32_t partition, int64_t next)
 		}
 }
 
+int64_t
+member_confirmed(const struct member *m, uint32_t partition)
+{
+	for (unsigned i = 0; i < m->owned_n; i++)
+		if (m->owned[i] == partition)
+			return m->confirmed[i];
+	return -1;
+}
+
+static unsigned
+partitions_count(struct member *m)
+{
+	rd_kafka_topic_t *topic = rd_kafka_topic_new(m->rk, m->kafka.source->topic, NULL);
+	const struct rd_kafka_metadata *md;
+	unsigned n = 0;
+
+	if (!topic)
+		return 0;
+	if (!rd_kafka_metadata(m->rk, 0, topic, &md, STARTS_ASK_MS)) {
+		if (md->topic_cnt == 1 && !md->topics[0].err)
+			n = (unsigned)md->topics[0].partition_cnt;
+		rd_kafka_metadata_destroy(md);
+	}
+	rd_kafka_topic_destroy(topic);
+	return n;
+}
+
+bool
+member_starts(struct member *m, struct member_starts *out)
+{
+	unsigned n = partitions_count(m);
+	rd_kafka_topic_partition_list_t *list;
+
+	if (!n)
+		return false;
+	list = rd_kafka_topic_partition_list_new((int)n);
+	for (unsigned i = 0; i < n; i++)
+		rd_kafka_topic_partition_list_add(list, m->kafka.source->topic, (int32_t)i);
+	rd_kafka_resp_err_t err = rd_kafka_committed(m->rk, list, STARTS_ASK_MS);
+	for (unsigned i = 0; i < n && !err; i++)
+		err = list->elems[i].err;
+	if (!err) {
+		*out = (struct member_starts){.next = mem_zero(n, sizeof *out->next), .n = n};
+		for (unsigned i = 0; i < n; i++) {
+			int64_t at = list->elems[i].offset;
+
+			out->next[list->elems[i].partition] = at >= 0 ? at : -1;
+			out->any = out->any || at >= 0;
+		}
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+	return !err;
+}
+
+void
+member_starts_free(struct member_starts *s)
+{
+	free(s->next);
+	*s = (struct member_starts){0};
+}
+
 const char *
 member_trouble(struct member *m)
 {
@@ -275,5 +346,6 @@ member_close(struct member *m)
 	free(m->owned);
 	free(m->told);
 	free(m->sent);
+	free(m->confirmed);
 	free(m);
 }

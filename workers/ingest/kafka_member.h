@@ -45,6 +45,22 @@ const uint32_t *member_owned(const struct member *m, unsigned *n);
 /* Everything below next is durable: told to the group about once a second, for lag tools. */
 void member_committed(struct member *m, uint32_t partition, int64_t next);
 
+/* Up to where the group has confirmed it; -1: nothing yet. */
+int64_t member_confirmed(const struct member *m, uint32_t partition);
+
+struct member_starts {
+	int64_t *next; /* by partition number: the group's offset, -1: none; owned */
+	unsigned n;
+	bool any; /* the group has one of some partition */
+};
+
+/*
+ * Where the group has read to, of all partitions of the topic. Waits for the broker, at most
+ * SOURCE_BLOCK_MS_MAX; false: ask again later.
+ */
+MUSTCHECK bool member_starts(struct member *m, struct member_starts *out);
+void member_starts_free(struct member_starts *s);
+
 const char *member_trouble(struct member *m); /* why it is not joined, for people; NULL */
 int member_fd(const struct member *m);	      /* readable when poll has something to do */
 
