@@ -413,7 +413,7 @@ commit_is(struct load *l, enum commit_outcome expected, struct err *e)
 		fail_msg("outcome %d, not %d: %s", got, expected, e->text);
 	if (got == COMMIT_DONE) {
 		l->owner.batch = t.batch;
-		owner_joined(&l->owner);
+		owner_settled(&l->owner);
 		batches_drop(&l->batches);
 	}
 }

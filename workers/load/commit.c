@@ -83,6 +83,24 @@ join_send(struct commit *c, uint32_t kg_lo)
 	return good;
 }
 
+/* Behind an exchange a lane has a range for each key group, and most stand still. */
+static bool
+positions_due(const struct commit *c, const struct owner_range *r)
+{
+	return r->moved || !model_exchange(c->l->w->model);
+}
+
+static unsigned
+positions_count(const struct commit *c)
+{
+	const struct owner *o = &c->l->owner;
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < o->ranges_n; i++)
+		n += positions_due(c, &o->ranges[i]);
+	return n;
+}
+
 static bool
 positions_send(struct commit *c, const struct owner_range *r)
 {
@@ -117,7 +135,7 @@ head_send(struct commit *c, bool careful)
 		if (!join_send(c, o->joined[i]))
 			return false;
 	for (uint32_t i = 0; i < o->ranges_n; i++)
-		if (!positions_send(c, &o->ranges[i]))
+		if (positions_due(c, &o->ranges[i]) && !positions_send(c, &o->ranges[i]))
 			return false;
 	/* Rows one by one, keys checked by the server, so that it names the row. */
 	return !careful || !c->l->set_checks ||
@@ -157,7 +175,7 @@ fence_lost(struct commit *c)
 static bool
 head_run(struct commit *c, bool careful, bool *held)
 {
-	unsigned n = HEAD_RESULTS + c->l->owner.joined_n + c->l->owner.ranges_n;
+	unsigned n = HEAD_RESULTS + c->l->owner.joined_n + positions_count(c);
 	struct pg_result **r = mem_zero(n, sizeof(struct pg_result *));
 
 	bool good = head_send(c, careful) && pg_pipeline_end(c->l->pg, r, n, NULL, c->e);
@@ -286,7 +304,9 @@ commit_batch(struct load *l, const struct batch *b, struct err *e)
 
 	if (!owner_positions(&l->owner, &b->end, e))
 		return COMMIT_STOP;
-	owner_join(&l->owner);
+	/* With an exchange each key group may go its own way. */
+	if (!model_exchange(l->w->model))
+		owner_join(&l->owner);
 	/* What came as dead letters may be too many already, before anything is written. */
 	if (!dead_within_limit(l, &c, e))
 		return COMMIT_STOP;

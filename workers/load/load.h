@@ -37,6 +37,7 @@ struct owner_range {
 	uint32_t kg_lo, kg_hi;
 	struct position *positions; /* durable, not done; sorted by partition */
 	uint32_t positions_n, positions_max;
+	bool moved; /* since the last commit */
 };
 
 struct span { /* key groups, inclusive */
@@ -74,6 +75,8 @@ struct owner {
 };
 
 void owner_bounds(struct owner *o, const struct model *m, unsigned lane);
+/* What CLAIM says: key groups that need not be neighbours, each a range of its own. */
+void owner_claim(struct owner *o, const struct claim *c);
 void owner_ranges_clear(struct owner *o);
 struct owner_range *owner_range_add(struct owner *o, uint32_t kg_lo, uint32_t kg_hi);
 /*
@@ -81,7 +84,7 @@ struct owner_range *owner_range_add(struct owner *o, uint32_t kg_lo, uint32_t kg
  * apart only until then. What END says of a part is said of the whole from then on.
  */
 void owner_join(struct owner *o);
-void owner_joined(struct owner *o); /* that commit is in */
+void owner_settled(struct owner *o); /* a commit is in: what was joined, what moved */
 void range_set(struct owner_range *r, uint32_t partition, int64_t next);
 void range_unset(struct owner_range *r, uint32_t partition);
 /* Takes the description over; the label is copied. */
@@ -125,6 +128,7 @@ struct load {
 	struct mono retry_at;
 	int backoff_ms;
 
+	bool claimed;  /* with an exchange: CLAIM has come */
 	bool owned;    /* take-over has committed and OWN was sent */
 	bool doubtful; /* the connection is new since: look at the shard row first */
 	struct owner owner;
@@ -145,6 +149,8 @@ struct load {
 struct load *load_new(struct worker *w, char *dsn); /* dsn becomes its own; free: load_free */
 void load_owned(struct load *l);		    /* take-over has committed: batches may come */
 void load_free(struct load *l);
+/* Who reads for the lanes, and hears OWN, PART and COMMITTED. */
+enum role load_reader(const struct load *l);
 
 /* Whatever waits long for the server calls this: serves supervisor and heartbeat. */
 bool load_breathe(void *ctx);
@@ -157,7 +163,10 @@ MUSTCHECK bool schema_check(struct load *l, struct err *e); /* EXIT_CONFIG: run 
 MUSTCHECK bool takeover(struct load *l, struct err *e);
 /* After a lost connection: still the owner? *committed: the batch in doubt is in. */
 MUSTCHECK bool takeover_verify(struct load *l, bool *committed, struct err *e);
-/* Fills e with who took over; always false. */
+/*
+ * Fills e with who took over; always false. With an exchange key groups move between replicas, and
+ * the generation begins anew with those that are left.
+ */
 bool takeover_lost(struct load *l, struct err *e);
 
 /* ---- range.c ---- */

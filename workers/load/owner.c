@@ -33,6 +33,17 @@ owner_bounds(struct owner *o, const struct model *m, unsigned lane)
 	o->wanted_n = 1;
 }
 
+void
+owner_claim(struct owner *o, const struct claim *c)
+{
+	o->wanted = mem_resize(o->wanted, c->groups_n + 1, sizeof(*o->wanted));
+	o->wanted_n = c->groups_n;
+	for (uint32_t i = 0; i < c->groups_n; i++)
+		o->wanted[i] = (struct span){c->groups[i], c->groups[i]};
+	o->kg_lo = c->groups_n ? c->groups[0] : 0;
+	o->kg_hi = c->groups_n ? c->groups[c->groups_n - 1] : 0;
+}
+
 /* ---- ranges ---- */
 
 void
@@ -82,6 +93,7 @@ range_set(struct owner_range *r, uint32_t partition, int64_t next)
 {
 	uint32_t i = range_find(r, partition);
 
+	r->moved = true;
 	if (range_has(r, i, partition)) {
 		r->positions[i].next = next;
 		return;
@@ -103,6 +115,7 @@ range_unset(struct owner_range *r, uint32_t partition)
 
 	if (!range_has(r, i, partition))
 		return;
+	r->moved = true;
 	r->positions_n--;
 	memmove(r->positions + i, r->positions + i + 1,
 		(r->positions_n - i) * sizeof(*r->positions));
@@ -141,9 +154,11 @@ owner_join(struct owner *o)
 }
 
 void
-owner_joined(struct owner *o)
+owner_settled(struct owner *o)
 {
 	o->joined_n = 0;
+	for (uint32_t i = 0; i < o->ranges_n; i++)
+		o->ranges[i].moved = false;
 }
 
 /* ---- partitions ---- */

@@ -147,6 +147,12 @@ static const char positions_sql[] =
     "SELECT kg_lo, u.partition, u.next FROM admin_schema.key_range r,"
     " unnest(r.partition, r.next) u (partition, next)" RANGE_OVERLAP " ORDER BY 1, 2";
 
+static const char earlier_sql[] =
+    "UPDATE admin_schema.shard SET closed = true, closed_by = $3 WHERE pipeline = $1"
+    " AND build = $2 AND NOT closed AND epoch < $3 AND instance = $4 AND (lane = $5 OR lane >= $6)"
+    " AND NOT EXISTS (SELECT FROM admin_schema.key_range r WHERE r.pipeline = $1"
+    " AND r.build = $2 AND r.epoch = shard.epoch)";
+
 static const char shard_sql[] =
     "INSERT INTO admin_schema.shard (pipeline, build, epoch, instance, lane, backend_pid,"
     " backend_start) SELECT $1, $2, $3, $4, $5, pid, backend_start FROM pg_stat_activity"
@@ -158,6 +164,25 @@ static const char terminate_sql[] =
     " ON a.pid = s.backend_pid AND a.backend_start = s.backend_start"
     " WHERE s.pipeline = $1 AND s.build = $2 AND NOT s.closed AND a.pid <> pg_backend_pid()"
     " AND (s.epoch = $5 OR s.epoch IN (SELECT epoch FROM admin_schema.key_range" RANGE_OVERLAP "))";
+
+/* A lane without key groups leaves a row that no take-over would ever close. */
+static bool
+shard_earlier(struct load *l, struct err *e)
+{
+	struct param_set s = {0};
+
+	if (!model_exchange(l->w->model))
+		return true;
+	param_int4(&s, l->owner.pipeline);
+	param_int2(&s, BUILD);
+	param_int8(&s, l->owner.epoch);
+	param_text(&s, l->w->instance);
+	param_int2(&s, (int16_t)l->w->index);
+	param_int2(&s, (int16_t)l->w->count[ROLE_LOAD]);
+	bool good = pg_query(l->pg, earlier_sql, params_made(&s), s.n, false, NULL, e);
+	params_free(&s);
+	return good;
+}
 
 static bool
 shard_insert(struct load *l, struct err *e)
@@ -231,8 +256,8 @@ static bool
 take(struct load *l, struct err *e)
 {
 	if (!pg_exec(l->pg, "BEGIN", NULL, e) || !lock_timeout(l, TAKEOVER_LOCK_MS, e) ||
-	    !ranges_take(l, e) || !shard_insert(l, e) || !partitions_read(l, e) ||
-	    !positions_read(l, e) || !state_look(l, e))
+	    !ranges_take(l, e) || !shard_earlier(l, e) || !shard_insert(l, e) ||
+	    !partitions_read(l, e) || !positions_read(l, e) || !state_look(l, e))
 		return false;
 	return pg_exec(l->pg, "COMMIT", NULL, e);
 }
@@ -270,7 +295,8 @@ holders_terminate(struct load *l, int64_t epoch, struct err *e)
 bool
 takeover(struct load *l, struct err *e)
 {
-	owner_bounds(&l->owner, l->w->model, l->w->index);
+	if (!model_exchange(l->w->model)) /* else CLAIM has said it */
+		owner_bounds(&l->owner, l->w->model, l->w->index);
 	if (!pipeline_read(l, e) || !schema_check(l, e) || !instance_claim(l, e) ||
 	    !sources_register(l, e))
 		return false;
@@ -320,13 +346,15 @@ takeover_lost(struct load *l, struct err *e)
 	struct pg_result *r = NULL;
 	struct err ignore = {0};
 
+	int code = model_exchange(l->w->model) ? CTL_BYE_REBORN : EXIT_TRY_LATER;
+
 	metric_add(l->w->page, METRIC_FENCED, 1);
 	if (!pg_alive(l->pg) || !query_shard(l, winner_sql, &r, &ignore) || pg_rows(r) == 0)
-		err_set(e, EXIT_TRY_LATER, "another supervisor has taken pipeline %s over",
+		err_set(e, code, "another supervisor has taken pipeline %s over",
 			l->w->model->pipeline.s);
 	else
-		err_set(e, EXIT_TRY_LATER, "%s has taken key groups %u to %u over",
-			pg_text(r, 0, 0), l->owner.kg_lo, l->owner.kg_hi);
+		err_set(e, code, "%s has taken key groups %u to %u over", pg_text(r, 0, 0),
+			l->owner.kg_lo, l->owner.kg_hi);
 	pg_result_free(r);
 	return false;
 }
