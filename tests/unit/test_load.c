@@ -72,6 +72,8 @@ enum {
 	FACT_EVENT,
 };
 
+static char topic[] = "weir.shop";
+
 static struct {
 	struct model *m;
 	struct metric_page *page;
@@ -232,6 +234,7 @@ static int
 teardown(void **state)
 {
 	(void)state;
+	t.m->exchange.topic = NULL;
 	for (int i = 0; i < 2; i++) {
 		load_free(t.loads[i]);
 		t.loads[i] = NULL;
@@ -1125,6 +1128,146 @@ test_ranges_are_made_once(void **state)
 	assert_int_equal(l->owner.ranges_n, 2);
 }
 
+/* ---- an exchange ---- */
+
+/* A replica's lane that CLAIM gave these key groups. */
+static struct load *
+replica_make(int i, const char *instance, unsigned lane, const uint16_t *groups, uint32_t n)
+{
+	struct load *l = loader(i, instance);
+	const struct claim c = {(uint16_t *)(uintptr_t)groups, n};
+	struct err e = {0};
+
+	t.m->exchange.topic = topic;
+	l->w->index = lane;
+	l->w->count[ROLE_RELAY] = 1;
+	l->w->count[ROLE_LOAD] = 2;
+	owner_claim(&l->owner, &c);
+	connected(l);
+	if (!takeover(l, &e))
+		fail_msg("%s", e.text);
+	load_owned(l);
+	t.batch = 0;
+	return l;
+}
+
+#define GROUPS(...) (const uint16_t[]){__VA_ARGS__}, sizeof((uint16_t[]){__VA_ARGS__}) / 2
+
+static void
+group_to(struct load *l, uint32_t kg, struct position *at, uint32_t n, enum commit_outcome expected)
+{
+	struct end_range range = {.kg_lo = kg, .kg_hi = kg, .positions = at, .positions_n = n};
+	struct err e = {0};
+
+	begin(l);
+	end_of(l, &range, 1);
+	commit_is(l, expected, &e);
+	if (expected == COMMIT_FENCED) {
+		assert_int_equal(e.code, CTL_BYE_REBORN);
+		assert_non_null(strstr(e.text, "over"));
+	}
+}
+
+static void
+test_key_groups_move_between_replicas(void **state)
+{
+	(void)state;
+	needs_postgres();
+	/* What one host has read is where the marks begin. */
+	lane_make(0, 1);
+	partitions_make(3);
+	read_to(lane_make(0, 1), 10, 10);
+	struct load *a = replica_make(0, "a", 0, GROUPS(3, 4, 9));
+	ranges_are("0-2 {10} 3-3 {10} 4-4 {10} 5-8 {10} 9-9 {10} 10-127 {10}");
+	assert_int_equal(a->owner.ranges_n, 3);
+	struct position at[] = {{1, 12}, {2, 1}};
+	group_to(a, 4, at, 2, COMMIT_DONE);
+	ranges_are("0-2 {10} 3-3 {10} 4-4 {12,1} 5-8 {10} 9-9 {10} 10-127 {10}");
+	/* Equal ones are not joined, and who stands still is not written. */
+	int64_t epoch = a->owner.epoch;
+	run("UPDATE admin_schema.key_range SET epoch = 0 WHERE kg_lo = 9");
+	at[0].next = 13;
+	group_to(a, 4, at, 1, COMMIT_DONE);
+	run("UPDATE admin_schema.key_range SET epoch = (SELECT max(epoch) FROM admin_schema.shard)"
+	    " WHERE kg_lo = 9");
+	/* Another replica is given two of them; what a has left waits for its next birth. */
+	struct load *b = replica_make(1, "b", 0, GROUPS(4, 5, 9));
+	ranges_are("0-2 {10} 3-3 {10} 4-4 {13,1} 5-5 {10} 6-8 {10} 9-9 {10} 10-127 {10}");
+	assert_true(b->owner.epoch > epoch);
+	assert_int_equal(b->owner.ranges[0].positions_n, 2);
+	assert_int_equal(b->owner.ranges[0].positions[0].next, 13);
+	t.batch = a->owner.batch;
+	at[0].next = 99;
+	group_to(a, 4, at, 1, COMMIT_FENCED);
+	a = replica_make(0, "a", 0, GROUPS(3));
+	at[0].next = 14;
+	group_to(b, 4, at, 1, COMMIT_DONE);
+	t.batch = 0;
+	group_to(a, 3, at, 1, COMMIT_DONE);
+	ranges_are("0-2 {10} 3-3 {14} 4-4 {14,1} 5-5 {10} 6-8 {10} 9-9 {10} 10-127 {10}");
+	text_is("SELECT string_agg(instance, ' ' ORDER BY instance) FROM admin_schema.replica",
+		"a b");
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 2);
+	instance_release(a);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.replica"), 1);
+}
+
+static void
+test_a_lane_without_key_groups(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct err e = {0};
+	struct load *a = replica_make(0, "a", 1, NULL, 0);
+
+	assert_int_equal(a->owner.ranges_n, 0);
+	begin(a);
+	end_of(a, NULL, 0);
+	commit_is(a, COMMIT_DONE, &e);
+	/* Its next life closes the row that no take-over would. */
+	replica_make(0, "a", 1, NULL, 0);
+	replica_make(1, "b", 1, NULL, 0);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 2);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.key_range"), 0);
+}
+
+static void
+another_gives_ids(void)
+{
+	run("COMMIT");
+}
+
+/* Replicas find the same partitions, and others, at the same time. */
+static void
+test_ids_are_given_once(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = replica_make(0, "a", 0, GROUPS(1));
+	struct buf body = {0};
+	struct err e = {0};
+	const char *const labels[] = {"t/0", "t/1", "t/2"};
+
+	run("BEGIN");
+	run("INSERT INTO admin_schema.partition (pipeline, id, source, label, digest, kind)"
+	    " SELECT 1, n, id, 't/' || n, sha256(convert_to('t/' || n, 'UTF8')), 'durable'"
+	    " FROM admin_schema.source, generate_series(1, 2) n WHERE name = 'order'");
+	for (unsigned i = 0; i < 3; i++) {
+		struct partition p = {.label = labels[i], .label_len = 3, .number = i};
+		wire_partition_write(&body, &p);
+	}
+	l->w->count[ROLE_RELAY] = 0; /* nobody to tell */
+	t.meanwhile = another_gives_ids;
+	assert_true(partitions_ask(l, body.data, body.len, &e));
+	assert_true(t.meanwhile == NULL);
+	buf_free(&body);
+	text_is("SELECT string_agg(id || ' ' || label, ', ' ORDER BY id)"
+		" FROM admin_schema.partition",
+		"1 t/1, 2 t/2, 3 t/0");
+	assert_string_equal(owner_known(&l->owner, 1)->label, "t/1");
+	assert_string_equal(owner_known(&l->owner, 3)->label, "t/0");
+}
+
 /* A file with as many tables as may be needs as many prepared statements. */
 static void
 test_every_statement_is_prepared(void **state)
@@ -1251,6 +1394,9 @@ main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(test_joined_ranges_are_still_told_apart, setup,
 					    teardown),
 	    cmocka_unit_test_setup_teardown(test_ranges_are_made_once, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_key_groups_move_between_replicas, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_lane_without_key_groups, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_ids_are_given_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_every_statement_is_prepared, setup, teardown),
 	};
 
