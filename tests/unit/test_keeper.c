@@ -493,6 +493,8 @@ test_facts_are_read(void **state)
 	assert_true(f.has_root);
 	assert_memory_equal(f.root, key_public(t.root), sizeof f.root);
 	assert_int_equal(f.serial, SERIAL);
+	static const uint8_t zeros[HASH_KEY_BYTES];
+	assert_memory_not_equal(f.hash_key, zeros, sizeof zeros);
 	assert_false(store_facts(t.k->pg, "bank", &f, &e)); /* not our pipeline */
 	assert_int_not_equal(e.code, EXIT_UNAVAILABLE);
 }
