@@ -930,6 +930,9 @@ test_positions_come_back(void **state)
 {
 	(void)state;
 	needs_postgres();
+	struct pack_reader r = {0};
+	struct buf b = {0};
+	struct own own;
 	struct load *l = owner_make(0, "a");
 	run("INSERT INTO admin_schema.partition (pipeline, id, source, label, digest, kind, "
 	    "done_at)"
@@ -959,6 +962,17 @@ test_positions_come_back(void **state)
 	assert_true(owner_known(&next->owner, 4)->done);
 	frames_are(&next->owner);
 	assert_string_equal(owner_known(&next->owner, 2)->label, "f2");
+	/* Its source left the file: kept, and named to nobody. */
+	next->owner.partitions[2].source = -1;
+	owner_own_write(&next->owner, 0, &b);
+	pack_reader_start(&r, b.data, b.len);
+	assert_true(wire_own_read(&r, &own) && pack_reader_end(&r));
+	assert_int_equal(own.ranges[0].positions_n, 1);
+	assert_int_equal(own.ranges[0].positions[0].partition, 1);
+	assert_int_equal(next->owner.ranges[0].positions_n, 2);
+	own_free(&own);
+	pack_reader_free(&r);
+	buf_free(&b);
 	assert_int_equal(owner_known(&next->owner, 3)->kind, PARTITION_TRANSIENT);
 }
 

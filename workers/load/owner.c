@@ -242,6 +242,20 @@ owner_rest_write(const struct owner *o, struct owner_rest *r, struct buf *body)
 	return n;
 }
 
+/* Of what OWN and PART name: a source that left the file keeps its positions here alone. */
+static uint32_t
+positions_told(const struct owner *o, const struct owner_range *r, struct position *out)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->positions_n; i++) {
+		const struct known *k = owner_known(o, r->positions[i].partition);
+		if (k && k->source >= 0)
+			out[n++] = r->positions[i];
+	}
+	return n;
+}
+
 void
 owner_own_write(const struct owner *o, unsigned lane, struct buf *body)
 {
@@ -259,12 +273,17 @@ owner_own_write(const struct owner *o, unsigned lane, struct buf *body)
 		if (partition_told(o, id, false, &own.partitions[own.partitions_n]))
 			own.partitions_n++;
 	own.ranges = mem_zero(o->ranges_n, sizeof(*own.ranges));
-	for (uint32_t i = 0; i < o->ranges_n; i++)
-		own.ranges[i] = (struct own_range){.kg_lo = o->ranges[i].kg_lo,
-						   .kg_hi = o->ranges[i].kg_hi,
-						   .positions = o->ranges[i].positions,
-						   .positions_n = o->ranges[i].positions_n};
+	for (uint32_t i = 0; i < o->ranges_n; i++) {
+		const struct owner_range *r = &o->ranges[i];
+		struct position *told = mem_zero(r->positions_n, sizeof(*told));
+		own.ranges[i] = (struct own_range){.kg_lo = r->kg_lo,
+						   .kg_hi = r->kg_hi,
+						   .positions = told,
+						   .positions_n = positions_told(o, r, told)};
+	}
 	wire_own_write(body, &own);
+	for (uint32_t i = 0; i < o->ranges_n; i++)
+		free(own.ranges[i].positions);
 	free(own.partitions);
 	free(own.ranges);
 }
