@@ -219,15 +219,16 @@ def test_exchange_rebalances(spread, kafka):
     w, pool, feed, check = spread
     pool.start_all(ingests=1, lanes=2)
     feeder = feed(15)
-    for _ in range(10):
+    for _ in range(20):
         guest = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": f"weir.{w.pipeline_name}.lanes",
                           "session.timeout.ms": 10000, "partition.assignment.strategy": "range", "log_level": 0})
         guest.subscribe([f"weir.{w.pipeline_name}"])
         wait_for("a place in the group", lambda: guest.poll(0.1) is not None or guest.assignment(), 60 * SLOW, 0)
-        guest.close()  # leaves: the second rebalance
+        guest.close()  # it leaves: one more
     feeder.finish()
     pool.wait_for_all()
     log = (w.directory / "lane-0.log").read_text()
-    assert log.count("begins anew") >= 10, log
+    assert log.count("key groups of 12 are ours") >= 20, log  # each in a life of its own
+    assert not [line for line in log.splitlines() if "the next one comes in" in line and "comes in 0 ms" not in line]
     assert "restarting does not help" not in log
     check()
