@@ -9,6 +9,7 @@ import msgpack
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+import sealing
 from ports import wait_for
 from weir import SLOW
 
@@ -298,3 +299,33 @@ def test_a_queue_is_acked_after_delivery(make_weir, kafka, rabbit):
     by_rid = {record(m)[4]: record(m)[11] for m in side.records()}
     assert sorted(by_rid.values()) == list(range(2000))
     side.weir.stop(process)
+
+
+def test_what_is_sensitive_is_sealed_in_the_exchange(directory, postgres, kafka):
+    """With keys: facts and envelopes come from one keeper; the topic has no value in clear; the policy decides."""
+    name = f"xs{os.getpid()}"
+    topics = {s: kafka.create_topic(f"{s}.{name}", 2) for s in ("application", "call")}
+    text = sealing.pipeline(name=name, sources={
+        s: f'kafka: {{ brokers: "{kafka.bootstrap}", topic: {t} }}' for s, t in topics.items()})
+    made = sealing.SealedWeir(directory / "sealed", text + f'exchange: {{ brokers: "{kafka.bootstrap}" }}\ngroups: {GROUPS}\n',
+                              postgres, name)
+    try:
+        made.set_up()
+        process = made.up(*SIDE)
+        sent = [{"case_id": f"c{i}", "seq": 0, "at": "2024-05-01T10:00:00Z", "channel": "web", "cpf": "529.982.247-25",
+                 "customer": {"name": "Secretia Person"}, "amount": 777.77 + i} for i in range(50)]
+        kafka.produce(topics["application"], sent)
+        side = Side.__new__(Side)
+        side.kafka, side.out = kafka, f"weir.{name}"
+        wait_for("the records", lambda: side.count() == 50, 30 * SLOW, 0.2)
+        made.kill(process, "keeper")
+        kafka.produce(topics["application"], sent + [b"{ Secretia"])
+        wait_for("the records", lambda: side.count() == 101, 30 * SLOW, 0.2)
+        for m in side.records():
+            assert b"Secretia" not in m.value() and b"529" not in m.value()
+        made.stop(process)
+        (made.keys / "policy").rename(directory / "policy")
+        process = made.up(*SIDE, ready=False)
+        assert process.wait(20 * SLOW) == 78
+    finally:
+        made.teardown()
