@@ -26,7 +26,7 @@ const struct option_row options_keys[] = {
     {"valid", 0, OPTION_VALUE, "DAYS", "policy sign: for how long (default 366)"},
     {"renew", 0, OPTION_FLAG, NULL, "policy sign: also when nothing changed"},
     {"finish", 0, OPTION_FLAG, NULL, "rotate role: after the restart, the old key goes for good"},
-    {"reseal", 0, OPTION_FLAG, NULL, "revoke: says what stands in its place"},
+    {"reseal", 0, OPTION_FLAG, NULL, "revoke: rows are sealed anew too (needs --member-key)"},
     {"kdf-memory", 0, OPTION_VALUE, "MIB", "memory of a passphrase's derivation (default 256)"},
     {"yes", 'y', OPTION_FLAG, NULL, "do not ask"},
     {NULL, 0, OPTION_FLAG, NULL, NULL},

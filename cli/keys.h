@@ -154,6 +154,45 @@ MUSTCHECK bool keys_rewrap(struct keys *k, const struct key *from,
 			   const uint8_t to[static KEY_PUBLIC_BYTES], const char *class,
 			   struct rewrapped *out, struct err *e);
 
+/* keys_rotate.c */
+
+/*
+ * A new epoch of a role, in the steps of a change that may hold more than that: prepare puts a new
+ * key into *to, before the review; renew seals it to escrow and the members in *to and makes every
+ * wrap anew, in the open transaction; file, before the policy is signed, gives it to science where
+ * science has the old one; renewed, after that, takes away wraps of the old key. The caller frees
+ * fresh.
+ */
+struct rotation {
+	struct keys *k;
+	const struct key *holder; /* who opens */
+	struct policy *to;
+	const char *name; /* of the role */
+	struct key *fresh;
+	unsigned epoch;
+	struct rewrapped sum;
+};
+MUSTCHECK bool keys_role_prepare(struct rotation *x, struct err *e);
+MUSTCHECK bool keys_role_renew(struct rotation *x, struct err *e);
+MUSTCHECK bool keys_role_file(struct rotation *x, struct err *e);
+MUSTCHECK bool keys_role_renewed(struct rotation *x, struct err *e);
+
+/* keys_reseal.c */
+
+/*
+ * Seals anew what is in development_schema under envelopes of these classes that were published
+ * under a policy of a lower serial than `serial`, by the policy in the key directory: its roles and
+ * escrow open it then, nobody else. The holder opens, by the audited release. A second run goes on
+ * where a first one ended. An audit row at the end.
+ */
+struct reseal_of {
+	const char *what, *name; /* "member" or "role", and which: who was revoked */
+	struct name_list classes;
+	uint64_t serial;
+};
+MUSTCHECK bool keys_reseal(struct keys *k, const struct key *holder, const struct reseal_of *of,
+			   struct err *e);
+
 /* ---- the sub-verbs: true, or *e; the report is printed by keys.c ---- */
 bool keys_init(struct keys *k, struct err *e);
 bool keys_member(struct keys *k, struct err *e);

@@ -47,14 +47,6 @@ keys_rotate_data(struct keys *k, struct err *e)
 
 /* ---- role ---- */
 
-struct rotation {
-	struct keys *k;
-	struct key *root, *holder, *fresh;
-	struct policy to;
-	const char *name;
-	struct rewrapped sum;
-};
-
 static bool
 holder_adds(struct rotation *x, const struct key *from, const uint8_t *pk, struct err *e)
 {
@@ -153,7 +145,7 @@ rewrap_tell(struct rotation *x, uint64_t gone)
 static bool
 fresh_seal(struct rotation *x, unsigned epoch, struct err *e)
 {
-	const struct policy *p = &x->to;
+	const struct policy *p = x->to;
 
 	if (!keys_role_seal(x->k, x->fresh, x->name, epoch, "escrow", p->escrow, e))
 		return false;
@@ -194,30 +186,57 @@ audit_rotate(struct keys *k, const char *what, const char *name, unsigned epoch,
 	return keys_audit(k, "rotate", purpose ? purpose : words, detail, NULL, e);
 }
 
-static bool
-role_rotate(struct rotation *x, struct err *e)
+bool
+keys_role_prepare(struct rotation *x, struct err *e)
 {
 	const struct policy_role *now = policy_role(&x->k->policy, x->name);
-	unsigned epoch = now->epoch + 1;
-	uint64_t gone = 0;
 
-	enum seal_error why = key_generate(KEY_ROLE, x->name, epoch, &x->fresh);
+	x->epoch = now->epoch + 1;
+	enum seal_error why = key_generate(KEY_ROLE, x->name, x->epoch, &x->fresh);
 	if (why != SEAL_OK)
 		return seal_fail(e, why, "a new role key");
-	for (unsigned i = 0; i < x->to.roles_n; i++)
-		if (!strcmp(x->to.roles[i].name.s, x->name)) {
-			x->to.roles[i].epoch = epoch;
-			memcpy(x->to.roles[i].pk, key_public(x->fresh), KEY_PUBLIC_BYTES);
+	for (unsigned i = 0; i < x->to->roles_n; i++)
+		if (!strcmp(x->to->roles[i].name.s, x->name)) {
+			x->to->roles[i].epoch = x->epoch;
+			memcpy(x->to->roles[i].pk, key_public(x->fresh), KEY_PUBLIC_BYTES);
 		}
-	if (!keys_policy_review(x->k, &x->to, e) || !keys_begin(x->k, e) ||
-	    !fresh_seal(x, epoch, e) || !epochs_rewrap(x, key_public(x->fresh), e) ||
-	    !audit_rotate(x->k, "role", x->name, epoch, e) || !keys_commit(x->k, e) ||
-	    !science_file(x, epoch, e) || !keys_policy_sign(x->k, &x->to, x->root, e) ||
-	    !old_drop(x, key_public(x->fresh), false, &gone, e))
+	return true;
+}
+
+bool
+keys_role_renew(struct rotation *x, struct err *e)
+{
+	return fresh_seal(x, x->epoch, e) && epochs_rewrap(x, key_public(x->fresh), e) &&
+	       audit_rotate(x->k, "role", x->name, x->epoch, e);
+}
+
+bool
+keys_role_file(struct rotation *x, struct err *e)
+{
+	return science_file(x, x->epoch, e);
+}
+
+bool
+keys_role_renewed(struct rotation *x, struct err *e)
+{
+	uint64_t gone = 0;
+
+	if (!old_drop(x, key_public(x->fresh), false, &gone, e))
 		return false;
-	keys_data(x->k, "epoch", "%u", epoch);
+	keys_data(x->k, "epoch", "%u", x->epoch);
 	rewrap_tell(x, gone);
 	keys_not(x->k, "keys that ingest publishes until its restart are still for the old key");
+	return true;
+}
+
+static bool
+role_rotate(struct rotation *x, const struct key *root, struct err *e)
+{
+	if (!keys_role_prepare(x, e) || !keys_policy_review(x->k, x->to, e) ||
+	    !keys_begin(x->k, e) || !keys_role_renew(x, e) || !keys_commit(x->k, e) ||
+	    !keys_role_file(x, e) || !keys_policy_sign(x->k, x->to, root, e) ||
+	    !keys_role_renewed(x, e))
+		return false;
 	keys_next(x->k,
 		  "`weir apply %s`, restart the pipeline or `kill -HUP` its "
 		  "supervisor, then `weir "
@@ -255,18 +274,21 @@ role_finish(struct rotation *x, struct err *e)
 bool
 keys_rotate_role(struct keys *k, struct err *e)
 {
-	struct rotation x = {.k = k, .name = keys_operand(k, 0)};
+	struct policy to = {0};
+	struct rotation x = {.k = k, .name = keys_operand(k, 0), .to = &to};
+	struct key *root = NULL, *holder = NULL;
 	bool finish = args_flag(&k->c->args, "finish");
 
 	if (!policy_role(&k->policy, x.name))
 		return err_set(e, EXIT_USAGE, "there is no role \"%.80s\"", x.name);
-	policy_copy(&x.to, &k->policy);
-	bool good = (finish || keys_root(k, &x.root, e)) && keys_holder(k, &x.holder, e) &&
-		    (finish ? role_finish(&x, e) : role_rotate(&x, e));
-	key_free(x.root);
-	key_free(x.holder);
+	policy_copy(&to, &k->policy);
+	bool good = (finish || keys_root(k, &root, e)) && keys_holder(k, &holder, e);
+	x.holder = holder;
+	good = good && (finish ? role_finish(&x, e) : role_rotate(&x, root, e));
+	key_free(root);
+	key_free(holder);
 	key_free(x.fresh);
-	policy_free(&x.to);
+	policy_free(&to);
 	return good;
 }
 

@@ -70,6 +70,8 @@ query_open(struct opener *o, const char *query, enum opened_format format)
 {
 	struct opened_setup setup = {.pg = o->reader,
 				     .release = o->release,
+				     .model = o->k.m,
+				     .policy = &o->k.policy,
 				     .query = query,
 				     .format = format,
 				     .put = stdout_put};

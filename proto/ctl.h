@@ -43,7 +43,14 @@ enum ctl_fd_kind {
 /* What keeps a worker from going on; told in STATS, shown by status, used by run --wait. */
 enum worker_wait { WAIT_NOTHING, WAIT_WAREHOUSE, WAIT_SOURCE, WAIT_PEERS, WAIT_MAX };
 
-enum separation { SEPARATION_NONE, SEPARATION_UID, SEPARATION_LANDLOCK, SEPARATION_MAX };
+/* What keeps workers from each other's files and memory, the weakest first. */
+enum separation {
+	SEPARATION_NONE,
+	SEPARATION_LANDLOCK,
+	SEPARATION_UID,
+	SEPARATION_BOTH,
+	SEPARATION_MAX
+};
 
 struct ctl_frame {
 	uint8_t version, type; /* CTL_VERSION, enum ctl_type */

@@ -27,8 +27,9 @@ separation_name(enum separation s)
 {
 	static const char *const names[SEPARATION_MAX] = {
 	    [SEPARATION_NONE] = "none",
-	    [SEPARATION_UID] = "uid",
 	    [SEPARATION_LANDLOCK] = "landlock",
+	    [SEPARATION_UID] = "uid",
+	    [SEPARATION_BOTH] = "uid+landlock",
 	};
 
 	return (unsigned)s < SEPARATION_MAX ? names[s] : "?";
@@ -279,8 +280,9 @@ sandbox_enter(const struct sandbox_setup *setup, struct sandbox_report *report, 
 	    !landlock_enter(setup, &report->landlock, e) ||
 	    !seccomp_enter(row, &report->seccomp, e))
 		return false;
-	report->separation = report->landlock ? SEPARATION_LANDLOCK
-			     : own_uid	      ? SEPARATION_UID
-					      : SEPARATION_NONE;
+	if (own_uid)
+		report->separation = report->landlock ? SEPARATION_BOTH : SEPARATION_UID;
+	else
+		report->separation = report->landlock ? SEPARATION_LANDLOCK : SEPARATION_NONE;
 	return true;
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -374,11 +375,13 @@ pipeline_read(const char *path)
 int
 main(int argc, char **argv)
 {
+	const struct rlimit no_core = {0, 0};
 	struct world *w = mem_zero(1, sizeof *w);
 	struct err e;
 	int code;
 
 	log_open(role_name(ROLE_SUPERVISOR));
+	setrlimit(RLIMIT_CORE, &no_core); /* it reads the pipeline file, secrets included */
 	options_parse(&w->options, argc, argv);
 	w->board_fd = w->board_read_fd = w->listen_fd = w->signals = w->rundir.note_fd = -1;
 	w->model = pipeline_read(w->options.pipeline);

@@ -12,7 +12,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-enum { VALUES_BYTES = 24, INPUTS = 16, NAME_BYTES = 4, RUNS = 3 };
+/* Sealed values have no expressions. */
+enum { TYPES = VALUE_SEALED - 1, INPUTS = 2 * TYPES };
+enum { VALUES_BYTES = 24, NAME_BYTES = 4, RUNS = 3 };
 
 static struct {
 	bool ready;
@@ -26,7 +28,7 @@ static struct {
 static enum value_type
 input_type(unsigned slot)
 {
-	return (enum value_type)(slot % (VALUE_TYPE_MAX - 1) + 1);
+	return (enum value_type)(slot % TYPES + 1);
 }
 
 static bool
@@ -40,9 +42,16 @@ find(void *ctx, const char *name, size_t n, unsigned *slot, enum value_type *typ
 	}
 	if (n != 2 || name[0] < 'a' || name[0] > 'h' || (name[1] != '1' && name[1] != '2'))
 		return false;
-	*slot = (unsigned)(name[0] - 'a') + (name[1] == '2' ? VALUE_TYPE_MAX - 1 : 0);
+	*slot = (unsigned)(name[0] - 'a') + (name[1] == '2' ? TYPES : 0);
 	*type = input_type(*slot);
 	return true;
+}
+
+static uint32_t
+bound(void *ctx, unsigned slot)
+{
+	(void)ctx;
+	return slot < TYPES ? EXPR_UNBOUNDED : slot % 3 + 1;
 }
 
 static const char *
@@ -60,8 +69,8 @@ world_open(void)
 	if (!zone_open("Europe/Paris", &world.zone, &e))
 		world.zone = NULL;
 	for (unsigned i = 0; i < INPUTS; i++) {
-		world.names[i][0] = (char)('a' + i % (VALUE_TYPE_MAX - 1));
-		world.names[i][1] = i < VALUE_TYPE_MAX - 1 ? '1' : '2';
+		world.names[i][0] = (char)('a' + i % TYPES);
+		world.names[i][1] = i < TYPES ? '1' : '2';
 	}
 	for (size_t i = 0; i < sizeof world.text; i++)
 		world.text[i] = (char)(i % 7 ? 'a' + i % 26 : ' ');
@@ -159,19 +168,24 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		return 0;
 	const char *source = (const char *)data + VALUES_BYTES;
 	size_t source_n = n - VALUES_BYTES;
-	struct expr_scope scope = {NULL, find, next, data[0] & 1 ? world.zone : NULL};
+	struct expr_scope scope = {.find = find,
+				   .next = next,
+				   .zone = data[0] & 1 ? world.zone : NULL,
+				   .bound = data[0] & 2 ? bound : NULL};
 	unsigned parts = expr_conjuncts(source, source_n, at, len, 8);
 	for (unsigned i = 0; i < parts; i++)
 		if (!len[i] || at[i] + len[i] > source_n)
 			abort();
-	enum value_type want =
-	    data[1] % 4 ? VALUE_NULL : (enum value_type)(data[2] % VALUE_TYPE_MAX);
+	enum value_type want = data[1] % 4 ? VALUE_NULL : (enum value_type)(data[2] % VALUE_SEALED);
 	if (!expr_compile(source, source_n, &scope, want, &x, &e)) {
 		if (x || !e.len || e.at > source_n || !e.text[0] ||
 		    !memchr(e.text, 0, sizeof e.text))
 			abort();
 		return 0;
 	}
+	/* Nothing to tell of without a bound; never less than one result. */
+	if (!expr_bound(x) || (!scope.bound && expr_bound(x) != 1))
+		abort();
 	run(x, data);
 	expr_free(x);
 	return 0;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "origin.h"
 
 enum {
 	ROWS_START = 1000,
@@ -24,6 +25,7 @@ enum {
 struct opened {
 	const struct opened_setup *setup;
 	struct opened_counts *counts;
+	struct origin *origin; /* made with the first rows */
 	struct buf out, bytes, plain, text;
 	bool began; /* a row or the head was printed */
 };
@@ -199,13 +201,15 @@ cell_carried(struct opened *o, const struct pg_result *r, unsigned row, unsigned
 	       wire_carried_read(o->bytes.data, o->bytes.len, c);
 }
 
+/* moved: SEAL_OK, or why it is not even tried. */
 static void
-sealed_print(struct opened *o, const struct carried *c)
+sealed_print(struct opened *o, enum seal_error moved, const struct carried *c)
 {
 	bool csv = o->setup->format == OPENED_CSV, raw = false;
 	struct value v;
 
-	enum seal_error why = release_open(o->setup->release, c, &o->plain, &v, &raw);
+	enum seal_error why =
+	    moved != SEAL_OK ? moved : release_open(o->setup->release, c, &o->plain, &v, &raw);
 	o->counts->by_error[why]++;
 	if (why == SEAL_OK)
 		o->counts->opened++;
@@ -275,7 +279,7 @@ cell_print(struct opened *o, const struct pg_result *r, unsigned row, unsigned c
 	struct carried c;
 
 	if (cell_carried(o, r, row, column, &c))
-		sealed_print(o, &c);
+		sealed_print(o, origin_judge(o->origin, r, row, column, &c), &c);
 	else if (!pg_is_null(r, row, column))
 		clear_print(o, pg_column_oid(r, column), pg_text(r, row, column));
 	else if (o->setup->format != OPENED_CSV)
@@ -341,7 +345,9 @@ batch_print(struct opened *o, const struct pg_result *r, struct err *e)
 {
 	struct carried c;
 
-	if (!columns_check(o, r, e))
+	if (!columns_check(o, r, e) ||
+	    (!o->origin &&
+	     !origin_of(o->setup->pg, o->setup->model, o->setup->policy, r, &o->origin, e)))
 		return false;
 	release_batch(o->setup->release);
 	for (unsigned i = 0; i < pg_rows(r); i++)
@@ -431,6 +437,7 @@ opened_run(const struct opened_setup *s, struct opened_counts *counts, struct er
 		if (!pg_script(s->pg, "ROLLBACK", &ignored))
 			log_debug("%s", ignored.text);
 	}
+	origin_free(o.origin);
 	buf_free(&o.out);
 	buf_free(&o.bytes);
 	buf_free(&o.plain);

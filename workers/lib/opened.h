@@ -5,12 +5,14 @@
  *
  * NDJSON: numbers, booleans, null and json as they are, everything else as a string; a time as
  * 2011-10-01T00:38:44.546Z; bytes that are no text as "\\x00ff". A value that does not open is
- * {"$sealed":"erased"}, with the name of a seal_error. CSV: a head line, RFC 4180 quoting, null is
+ * {"$sealed":"erased"}, with the name of a seal_error; auth also when it was moved whole from
+ * another row or field, as far as origin.h notices. CSV: a head line, RFC 4180 quoting, null is
  * empty, a value that does not open is <erased>.
  */
 #ifndef WORKERS_LIB_OPENED_H
 #define WORKERS_LIB_OPENED_H
 
+#include "model.h"
 #include "release.h"
 
 enum opened_format { OPENED_NDJSON, OPENED_CSV, OPENED_JSON }; /* JSON: one array of the rows */
@@ -20,7 +22,9 @@ enum { OPENED_ROWS_MAX = 10000, OPENED_BYTES_WANTED = 8 << 20 };
 struct opened_setup {
 	struct pg *pg; /* of the reader, outside of a transaction; another than the release's */
 	struct release *release;
-	const char *query; /* one statement */
+	const struct model *model;   /* where values belong: origin.h */
+	const struct policy *policy; /* likewise */
+	const char *query;	     /* one statement */
 	enum opened_format format;
 	const struct name_list *columns; /* NULL or empty: any; else no other may come */
 	/* Where bytes go, a batch at a time; they are wiped after it. */

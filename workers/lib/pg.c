@@ -307,6 +307,18 @@ pg_column_oid(const struct pg_result *r, unsigned column)
 	return PQftype(r->r, (int)column);
 }
 
+uint32_t
+pg_column_table(const struct pg_result *r, unsigned column)
+{
+	return PQftable(r->r, (int)column);
+}
+
+int
+pg_column_of(const struct pg_result *r, unsigned column)
+{
+	return PQftablecol(r->r, (int)column);
+}
+
 bool
 pg_is_null(const struct pg_result *r, unsigned row, unsigned column)
 {

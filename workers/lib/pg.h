@@ -93,6 +93,9 @@ unsigned pg_rows(const struct pg_result *r);
 unsigned pg_columns(const struct pg_result *r);
 const char *pg_column_name(const struct pg_result *r, unsigned column); /* borrowed */
 uint32_t pg_column_oid(const struct pg_result *r, unsigned column);	/* of its type */
+/* The table's oid and the column's number in it; 0: an expression made it. */
+uint32_t pg_column_table(const struct pg_result *r, unsigned column);
+int pg_column_of(const struct pg_result *r, unsigned column);
 bool pg_is_null(const struct pg_result *r, unsigned row, unsigned column);
 const char *pg_text(const struct pg_result *r, unsigned row, unsigned column); /* NUL-terminated */
 const uint8_t *pg_bytes(const struct pg_result *r, unsigned row, unsigned column, size_t *n);

@@ -483,3 +483,28 @@ release_open(struct release *r, const struct carried *c, struct buf *plain, stru
 	why = seal_open(x->key, at, c->rid, &who, c->payload, c->payload_len, plain);
 	return why == SEAL_OK ? seal_plain_value(plain, v, raw) : why;
 }
+
+enum seal_error
+release_reseal(struct release *r, const struct carried *c, struct data_key *to, struct buf *out)
+{
+	struct sealed_head head;
+	struct seal_place *at;
+	struct seal_subject who;
+	struct buf plain = {0};
+	struct value v;
+	bool raw = false;
+
+	enum seal_error why = release_open(r, c, &plain, &v, &raw);
+	if (why == SEAL_OK)
+		why = sealed_head_read(c->payload, c->payload_len, &head);
+	if (why == SEAL_OK && (at = place_of(r, c, &why)) != NULL) {
+		const struct seal_subject *bound = head.bound ? &who : NULL;
+		subject_of(r, c, &who);
+		at->padexp = head.padexp;
+		why = raw ? seal_raw(to, at, c->rid, bound, v.text, v.len, out)
+			  : seal_value(to, at, c->rid, bound, &v, out);
+	}
+	secret_wipe(plain.data, plain.cap);
+	buf_free(&plain);
+	return why;
+}

@@ -61,4 +61,11 @@ uint64_t release_requests(const struct release *r); /* audit rows that were writ
 MUSTCHECK enum seal_error release_open(struct release *r, const struct carried *c,
 				       struct buf *plain, struct value *v, bool *raw);
 
+/*
+ * Opens one and seals it again under `to`, for the same record, field and person and with the same
+ * padding; the payload is appended to out, the plaintext wiped.
+ */
+MUSTCHECK enum seal_error release_reseal(struct release *r, const struct carried *c,
+					 struct data_key *to, struct buf *out);
+
 #endif

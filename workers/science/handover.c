@@ -33,8 +33,8 @@ struct making {
 	struct pg *reader, *asker;
 	struct release *release;
 	struct handover_writer *writer;
-	int dir, fd;
-	char part[HANDOVER_NAME_MAX + 8];
+	int dir;
+	struct place place;
 	struct handed *out;
 	struct opened_counts counts;
 	struct err put; /* why the sink failed */
@@ -77,7 +77,7 @@ sink_put(void *of, const void *p, size_t n)
 	const char *at = p;
 
 	while (n) {
-		ssize_t put = write(x->fd, at, n);
+		ssize_t put = write(x->place.fd, at, n);
 		if (put < 0 && errno == EINTR)
 			continue;
 		if (put < 0)
@@ -130,13 +130,9 @@ file_begin(struct making *x, struct err *e)
 	if (x->dir < 0)
 		return err_errno(e, EXIT_CONFIG, "hand-over %s: cannot open \"%s\"", h->name.s,
 				 h->directory);
-	place_sweep(x->dir, head.pipeline.s, h->name.s);
-	place_name(head.pipeline.s, h->name.s, wall_now_us(), x->out->file);
-	snprintf(x->part, sizeof x->part, ".%s.part", x->out->file);
-	x->fd = openat(x->dir, x->part, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-	if (x->fd < 0)
-		return err_errno(e, EXIT_CONFIG, "hand-over %s: cannot write into \"%s\"",
-				 h->name.s, h->directory);
+	if (!place_begin(x->dir, head.pipeline.s, h->name.s, wall_now_us(), &x->place, e))
+		return err_context(e, "\"%s\"", h->directory);
+	snprintf(x->out->file, sizeof x->out->file, "%s", x->place.file);
 	struct handover_sink sink = {sink_put, x};
 	enum seal_error why = handover_start(&head, (const uint8_t(*)[KEY_PUBLIC_BYTES])pks,
 					     h->recipients_n, sink, &x->writer);
@@ -156,6 +152,8 @@ file_rows(struct making *x, struct err *e)
 	x->release = release_new(&setup);
 	struct opened_setup rows = {.pg = x->reader,
 				    .release = x->release,
+				    .model = x->s->w->model,
+				    .policy = &x->policy,
 				    .query = x->h->query,
 				    .format =
 					x->h->format == HANDOFF_CSV ? OPENED_CSV : OPENED_NDJSON,
@@ -173,9 +171,9 @@ file_end(struct making *x, struct err *e)
 	enum seal_error why = handover_finish(x->writer);
 	if (why != SEAL_OK)
 		return writer_fail(x, why, e);
-	if (fsync(x->fd))
+	if (fsync(x->place.fd))
 		return err_errno(e, EXIT_UNAVAILABLE, "cannot write to %s", x->h->directory);
-	if (!digest_file(x->fd, digest, &x->out->bytes, e))
+	if (!digest_file(x->place.fd, digest, &x->out->bytes, e))
 		return false;
 	for (unsigned i = 0; i < sizeof digest; i++)
 		snprintf(x->out->digest + 2 * i, 3, "%02x", digest[i]);
@@ -225,15 +223,6 @@ audit(struct making *x, struct err *e)
 	return good || err_context(e, "audit");
 }
 
-static bool
-file_name(struct making *x, struct err *e)
-{
-	if (renameat(x->dir, x->part, x->dir, x->out->file) || fsync(x->dir))
-		return err_errno(e, EXIT_UNAVAILABLE, "cannot put %s in its place", x->out->file);
-	*x->part = 0;
-	return true;
-}
-
 static void
 making_end(struct making *x)
 {
@@ -242,10 +231,7 @@ making_end(struct making *x)
 	pg_close(x->reader);
 	pg_close(x->asker);
 	policy_free(&x->policy);
-	if (*x->part && x->fd >= 0)
-		unlinkat(x->dir, x->part, 0);
-	if (x->fd >= 0)
-		close(x->fd);
+	place_end(&x->place);
 	if (x->dir >= 0)
 		close(x->dir);
 }
@@ -253,11 +239,11 @@ making_end(struct making *x)
 bool
 handover_make(struct science *s, const struct handoff *h, struct handed *out, struct err *e)
 {
-	struct making x = {.s = s, .h = h, .dir = -1, .fd = -1, .out = out};
+	struct making x = {.s = s, .h = h, .dir = -1, .place = {.fd = -1}, .out = out};
 
 	*out = (struct handed){0};
 	bool good = making_check(&x, e) && file_begin(&x, e) && file_rows(&x, e) &&
-		    file_end(&x, e) && audit(&x, e) && file_name(&x, e);
+		    file_end(&x, e) && audit(&x, e) && place_keep(&x.place, e);
 	making_end(&x);
 	return good || err_context(e, "hand-over %s", h->name.s);
 }

@@ -1,14 +1,18 @@
 /* science: the directory where hand-overs go. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "science.h"
 
 static const char suffix[] = ".weir", half[] = ".part";
-enum { STAMP_BYTES = 16 }; /* 20261124T103000Z */
+enum { STAMP_BYTES = 16 /* 20261124T103000Z */, STAMPS_TRIED = 60 };
 
 static void
 stamp_make(int64_t wall_us, char out[static STAMP_BYTES + 1])
@@ -33,7 +37,7 @@ stamp_read(const char *s)
 	       1000000;
 }
 
-void
+static void
 place_name(const char *pipeline, const char *handoff, int64_t wall_us,
 	   char out[static HANDOVER_NAME_MAX])
 {
@@ -85,7 +89,20 @@ place_last(int dir, const char *pipeline, const char *handoff)
 	return last;
 }
 
-void
+/* Whoever writes a part holds its lock until it is gone: one without a lock is a dead one's. */
+static void
+part_sweep(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		unlinkat(dir, name, 0);
+	close(fd);
+}
+
+static void
 place_sweep(int dir, const char *pipeline, const char *handoff)
 {
 	char tail[16];
@@ -95,7 +112,71 @@ place_sweep(int dir, const char *pipeline, const char *handoff)
 	snprintf(tail, sizeof tail, "%s%s", suffix, half);
 	while (d && (entry = readdir(d)) != NULL)
 		if (name_stamp(entry->d_name, ".", pipeline, handoff, tail))
-			unlinkat(dir, entry->d_name, 0);
+			part_sweep(dir, entry->d_name);
 	if (d)
 		closedir(d);
+}
+
+static bool
+is_taken(int dir, const char *name)
+{
+	struct stat st;
+
+	return !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) || errno != ENOENT;
+}
+
+/* The part keeps the name for its file: nobody begins another one of that stamp. */
+static bool
+part_make(int dir, const char *pipeline, const char *handoff, int64_t wall_us, struct place *p,
+	  struct err *e)
+{
+	for (unsigned i = 0; i < STAMPS_TRIED; i++) {
+		place_name(pipeline, handoff, wall_us + (int64_t)i * 1000000, p->file);
+		snprintf(p->part, sizeof p->part, ".%s%s", p->file, half);
+		if (is_taken(dir, p->file) || is_taken(dir, p->part))
+			continue;
+		p->fd =
+		    openat(dir, p->part, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+		if (p->fd < 0)
+			return err_errno(e, EXIT_CONFIG, "cannot write %s", p->part);
+		return !flock(p->fd, LOCK_EX | LOCK_NB) ||
+		       err_errno(e, EXIT_UNAVAILABLE, "cannot lock %s", p->part);
+	}
+	return err_set(e, EXIT_UNAVAILABLE, "%u names from %s on are taken", STAMPS_TRIED, p->file);
+}
+
+bool
+place_begin(int dir, const char *pipeline, const char *handoff, int64_t wall_us, struct place *p,
+	    struct err *e)
+{
+	*p = (struct place){.dir = dir, .fd = -1};
+	if (flock(dir, LOCK_EX | LOCK_NB))
+		return err_errno(e, EXIT_UNAVAILABLE, "another hand-over begins here now");
+	place_sweep(dir, pipeline, handoff);
+	bool good = part_make(dir, pipeline, handoff, wall_us, p, e);
+	if (flock(dir, LOCK_UN))
+		check(false); /* of a lock that we hold */
+	if (!good)
+		place_end(p);
+	return good;
+}
+
+bool
+place_keep(struct place *p, struct err *e)
+{
+	if (renameat2(p->dir, p->part, p->dir, p->file, RENAME_NOREPLACE) || fsync(p->dir))
+		return err_errno(e, EXIT_UNAVAILABLE, "cannot put %s in its place", p->file);
+	*p->part = 0;
+	return true;
+}
+
+void
+place_end(struct place *p)
+{
+	if (p->fd < 0)
+		return;
+	if (*p->part)
+		unlinkat(p->dir, p->part, 0);
+	close(p->fd);
+	p->fd = -1;
 }

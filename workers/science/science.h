@@ -29,13 +29,26 @@ struct science {
 
 /* ---- place ---- */
 
-/* loans-monthly-20261124T103000Z.weir; stamp of its beginning. */
-void place_name(const char *pipeline, const char *handoff, int64_t wall_us,
-		char out[static HANDOVER_NAME_MAX]);
 /* When the newest file of this hand-over was begun; INT64_MIN: there is none. */
 int64_t place_last(int dir, const char *pipeline, const char *handoff);
-/* Removes what a death left: half files under temporary names. */
-void place_sweep(int dir, const char *pipeline, const char *handoff);
+
+/* One file that is being made. Its name, loans-monthly-20261124T103000Z.weir, is nobody else's. */
+struct place {
+	int dir, fd;
+	char file[HANDOVER_NAME_MAX];
+	char part[HANDOVER_NAME_MAX + 8]; /* what it is called until it is whole; "": no longer */
+};
+
+/*
+ * Removes half files that a death left, and makes an empty one under a temporary name; the stamp is
+ * of wall_us, or of the first second after it that no other file has. EXIT_UNAVAILABLE: another one
+ * does the same now. dir stays the caller's.
+ */
+MUSTCHECK bool place_begin(int dir, const char *pipeline, const char *handoff, int64_t wall_us,
+			   struct place *p, struct err *e);
+/* Gives it its name, durably; never that of a file that is there. */
+MUSTCHECK bool place_keep(struct place *p, struct err *e);
+void place_end(struct place *p); /* removed, if it was not kept */
 
 /* ---- handover ---- */
 
