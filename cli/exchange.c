@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "conf.h"
@@ -117,6 +118,110 @@ topic_count(rd_kafka_t *rk, const struct model *m, const char *heard, int *n, st
 		       rd_kafka_err2str(err));
 }
 
+struct settings { /* of the topic as it is */
+	char cleanup[32];
+	int64_t message_bytes, retention_ms;
+};
+
+static void
+setting_take(struct settings *s, const rd_kafka_ConfigEntry_t *entry)
+{
+	const char *name = rd_kafka_ConfigEntry_name(entry);
+	const char *value = rd_kafka_ConfigEntry_value(entry);
+
+	if (!value)
+		return;
+	if (!strcmp(name, "cleanup.policy"))
+		snprintf(s->cleanup, sizeof s->cleanup, "%s", value);
+	else if (!strcmp(name, "max.message.bytes"))
+		s->message_bytes = strtoll(value, NULL, 10);
+	else if (!strcmp(name, "retention.ms"))
+		s->retention_ms = strtoll(value, NULL, 10);
+}
+
+static bool
+settings_take(struct settings *s, rd_kafka_event_t *event, struct err *e)
+{
+	size_t n = 0, entries_n = 0;
+
+	if (!event)
+		return err_set(e, EXIT_UNAVAILABLE, "exchange: the brokers do not answer");
+	const rd_kafka_DescribeConfigs_result_t *result =
+	    rd_kafka_event_DescribeConfigs_result(event);
+	if (rd_kafka_event_error(event) || !result)
+		return err_set(e, EXIT_UNAVAILABLE, "exchange: settings of the topic: %s",
+			       rd_kafka_event_error_string(event));
+	const rd_kafka_ConfigResource_t **topics =
+	    rd_kafka_DescribeConfigs_result_resources(result, &n);
+	if (!n || rd_kafka_ConfigResource_error(topics[0]))
+		return err_set(e, EXIT_CONFIG, "exchange: settings of the topic: %s",
+			       n ? rd_kafka_ConfigResource_error_string(topics[0]) : "none");
+	const rd_kafka_ConfigEntry_t **entries =
+	    rd_kafka_ConfigResource_configs(topics[0], &entries_n);
+	for (size_t i = 0; i < entries_n; i++)
+		setting_take(s, entries[i]);
+	return true;
+}
+
+static bool
+settings_read(rd_kafka_t *rk, const char *topic, struct settings *s, struct err *e)
+{
+	rd_kafka_ConfigResource_t *of = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+	rd_kafka_queue_t *answers = rd_kafka_queue_new(rk);
+
+	*s = (struct settings){0};
+	rd_kafka_DescribeConfigs(rk, &of, 1, NULL, answers);
+	rd_kafka_event_t *event = rd_kafka_queue_poll(answers, MAKE_MS);
+	bool good = settings_take(s, event, e);
+	if (event)
+		rd_kafka_event_destroy(event);
+	rd_kafka_queue_destroy(answers);
+	rd_kafka_ConfigResource_destroy(of);
+	return good;
+}
+
+/* What a record may have: a user may want less than the default. */
+static int64_t
+message_bytes(const struct model *m)
+{
+	int64_t n = (int64_t)model_exchange_bytes(m);
+
+	for (unsigned i = 0; i < m->exchange.properties_n; i++) {
+		const struct property *p = &m->exchange.properties[i];
+
+		if (!strcmp(p->key, "message.max.bytes") && p->value &&
+		    strtoll(p->value, NULL, 10) < n)
+			n = strtoll(p->value, NULL, 10);
+	}
+	return n;
+}
+
+/* A topic that somebody else made, or that has been changed since. */
+static void
+settings_judge(struct plan *p, const struct settings *s)
+{
+	const struct exchange *x = &p->model->exchange;
+	int64_t bytes = message_bytes(p->model);
+
+	if (strcmp(s->cleanup, "delete") != 0)
+		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
+			      "exchange topic %s: cleanup.policy is %s, and must be delete: events "
+			      "would be lost",
+			      x->topic, s->cleanup);
+	if (s->message_bytes < bytes)
+		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
+			      "exchange topic %s: max.message.bytes is %" PRId64
+			      ", and an event may come to %" PRId64
+			      "; raise it, or lower limits.event_bytes_max",
+			      x->topic, s->message_bytes, bytes);
+	if (s->retention_ms != x->retention_us / 1000)
+		plan_add_kind(p, CHANGE_NOTE, 'i', NULL,
+			      "exchange topic %s: retention.ms is %" PRId64
+			      ", the pipeline file has %" PRId64
+			      "; `weir apply` leaves a topic that is there as it is",
+			      x->topic, s->retention_ms, x->retention_us / 1000);
+}
+
 bool
 plan_exchange(struct plan *p, struct err *e)
 {
@@ -130,7 +235,8 @@ plan_exchange(struct plan *p, struct err *e)
 	rd_kafka_t *rk = client_open(m, heard, e);
 	if (!rk)
 		return false;
-	bool good = topic_count(rk, m, heard, &n, e);
+	struct settings s;
+	bool good = topic_count(rk, m, heard, &n, e) && (!n || settings_read(rk, x->topic, &s, e));
 	rd_kafka_destroy(rk);
 	if (!good)
 		return false;
@@ -146,6 +252,8 @@ plan_exchange(struct plan *p, struct err *e)
 		    "exchange topic %s has %d partitions, and the pipeline has %u groups: "
 		    "each group is one partition; name another topic, or delete this one",
 		    x->topic, n, m->groups);
+	if (n)
+		settings_judge(p, &s);
 	return true;
 }
 

@@ -152,6 +152,17 @@ def test_a_topic_of_another_division_is_refused(make_weir, kafka):
     assert f"has {GROUPS + 1} partitions, and the pipeline has {GROUPS} groups" in done.stdout + done.stderr
 
 
+def test_a_topic_that_would_lose_events_is_refused(make_weir, kafka):
+    side = Side(make_weir, kafka)
+    side.weir.apply()
+    kafka.alter_topic(side.out, retention_ms=3600000, max_message_bytes=100000000)
+    plan = side.weir.command("plan", side.weir.file, codes=(99,)).stdout
+    assert "retention.ms is 3600000, the pipeline file has 604800000" in plan
+    kafka.alter_topic(side.out, cleanup_policy="compact", max_message_bytes=1000)
+    plan = side.weir.command("plan", side.weir.file, codes=(78,)).stdout
+    assert "cleanup.policy is compact" in plan and "max.message.bytes is 1000" in plan
+
+
 def test_files_are_refused(make_weir, kafka):
     side = Side(make_weir, kafka, source='file: { path: "x.ndjson" }')
     done = side.weir.command("validate", side.weir.file, codes=(78,))
