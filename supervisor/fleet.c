@@ -262,9 +262,9 @@ drain(struct fleet *f, bool data)
 	atomic_store(&f->setup.board->draining, 1);
 	for (unsigned i = 0; i < f->n; i++) {
 		struct child *c = &f->children[i];
-		bool wanted = data ? c->role == ROLE_INGEST || c->role == ROLE_RELAY ||
-					  ask_errand(f, c)
-				    : !child_is_data(c);
+		bool wanted =
+		    data ? c->role == ROLE_INGEST || c->role == ROLE_RELAY || ask_errand(f, c)
+			 : !child_is_data(c);
 		if (wanted && c->state > CHILD_DOWN && c->state < CHILD_ENDED &&
 		    !chan_send(c, CTL_DRAIN, &e))
 			event_post(f, c, EVENT_KILL, "");
