@@ -20,7 +20,7 @@
 #include "workers/correlate/shard.h"
 
 enum { DAY = 86400, KEYS_MAX = 400, PARTITIONS = 3, FRAMES_MAX = 256, GROUPS = 16, FIELDS = 3 };
-enum { DONE_PARTITION = 12 };
+enum { DONE_PARTITION = 12, RELAYED = 20, POSITIONS = 64 };
 
 #define SECOND_US INT64_C(1000000)
 #define START_US  (INT64_C(1300000000) * SECOND_US)
@@ -94,7 +94,7 @@ struct world {
 	uint64_t forwarded;
 	struct stored store[KEYS_MAX];
 	uint32_t store_n;
-	int64_t next[PARTITIONS + 1]; /* committed positions, by partition id */
+	int64_t next[POSITIONS]; /* committed positions, by partition id */
 	int64_t epoch;
 	struct lookup_query query;
 	bool asked;
@@ -1230,7 +1230,7 @@ test_deaths_and_a_small_cache_change_nothing(void **state)
 
 /* ---- behind an exchange ---- */
 
-enum { RELAYED = 20 }; /* id of the exchange's partition of a key group, less the group */
+/* RELAYED: id of the exchange's partition of a key group, less the group. */
 
 static int
 spread_up(void **state)
