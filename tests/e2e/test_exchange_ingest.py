@@ -117,6 +117,16 @@ def settled(side, n, seconds=30):
     return again
 
 
+def answered_is_delivered(side):
+    """Whatever the sources' group was told is in the exchange: asked in this order, at any time."""
+    committed = side.kafka.committed(side.group, side.topic)
+    there = {origin(m)[1:] for m in side.records()}
+    for p, end in committed.items():
+        missing = [o for o in range(max(end, 0)) if (f"{side.topic}/{p}", o) not in there]
+        assert not missing, f"partition {p} is committed up to {end}, and {missing[:5]} are not in the exchange"
+    return sum(max(o, 0) for o in committed.values())
+
+
 def test_records_equal_the_events(make_weir, kafka):
     side = Side(make_weir, kafka)
     plan = side.weir.command("plan", side.weir.file).stdout
@@ -193,6 +203,7 @@ def test_kills(make_weir, kafka):
         n += 6000
         wait_for("some records", lambda: side.count() > n - 6000, 30 * SLOW, 0.02)
         side.weir.kill(process, "ingest")
+        answered_is_delivered(side)
     again = settled(side, n)
     print("sent again:", again)
     side.weir.stop(process)
@@ -271,6 +282,7 @@ def test_two_hosts_share_the_source(make_weir, kafka):
     side.weir.killed = True
     second.kill()
     second.wait()
+    assert answered_is_delivered(side) == 6000
     kafka.produce(side.topic, events(3000, 6000))
     settled(side, 9000, 40)
     side.weir.stop(first)
