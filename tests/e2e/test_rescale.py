@@ -111,3 +111,39 @@ def test_bounded_runs_with_other_lanes(make_weir, database, connection):
         w.run()
         assert owned(connection, lanes)
     loans.check_fact_loan(connection, streams)
+
+
+def test_one_host_an_exchange_and_back(undisturbed, kafka, rabbit, make_weir, database, connection):
+    """A pipeline goes on behind an exchange with what one host had read, with other lanes, and the other way round."""
+    streams, expected = undisturbed
+    topics = {s: kafka.create_topic(f"back.{s}", partitions=3) for s in ("application", "workitem")}
+    queue = rabbit.create_queue("back")
+    sources = {s: f'kafka: {{ brokers: "{kafka.bootstrap}", topic: {t} }}' for s, t in topics.items()}
+    sources["offer"] = f'rabbitmq: {{ url: "{rabbit.url()}", queue: {queue}, identity: message-id }}'
+    exchange = f'exchange: {{ brokers: "{kafka.bootstrap}", topic: weir.back }}\n'
+    w = make_weir(loans.pipeline(lanes=2, sources=sources, more="rid_key: file:rid.key\ngroups: 12\n"))
+    plain, sent, posted = w.file.read_text(), 0, 0
+    for n, (text, lanes) in enumerate(((plain, 2), (plain + exchange, 3), (plain + exchange, 1), (plain, 2))):
+        w.file.write_text(text)
+        rescale(w, lanes)
+        w.apply()
+        process = w.up("--instance", "one")
+        for stream, events in streams.items():
+            piece = events[len(events) * n // 4:len(events) * (n + 1) // 4]
+            sent += len(piece)
+            if stream in topics:
+                kafka.produce(topics[stream], piece)
+            else:
+                first = posted
+                rabbit.publish(queue, piece, message_id=lambda i, _: f"o{first + i}")
+                posted += len(piece)
+        count = "select coalesce(sum(events), 0) from analytical_schema.fact_loan"
+        try:
+            wait_for("every event", lambda: connection.execute(count).fetchone()[0] >= sent, 60 * SLOW, 0.2)
+        except TimeoutError:
+            pytest.fail(f"{connection.execute(count).fetchone()[0]} of {sent} events arrived\n{w.log_tail()}")
+        wait_for("every acknowledgement", lambda: rabbit.count(queue) == 0, 30 * SLOW, 0.2)
+        w.kill(process, "load")  # what was read is read again
+        w.stop(process)
+    Snapshot(database).assert_equal(expected, "by way of an exchange and without")
+    loans.check_fact_loan(connection, streams)
