@@ -37,7 +37,7 @@ struct picture {
 static bool
 note_ours(const struct picture *x, const struct rundir_note *n)
 {
-	/* With an exchange many hold it, and those that only read sources are not in the database. */
+	/* With an exchange many hold it; those that only read sources are not in the database. */
 	if (!x->database || model_exchange(x->model))
 		return true;
 	return x->beats && !strcmp(n->instance, pg_text(x->instance, 0, 0));
