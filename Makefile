@@ -87,16 +87,16 @@ $(B)/sql/migrations.c: $(wildcard sql/*.sql) sql/embed.sh | $(B)/.deps
 $(B)/sql/migrations.o: $(B)/sql/migrations.c
 	$(Q)$(CC) $(CFLAGS_ALL) -Isql -c $< -o $@
 
-$(B)/libproto.a: $(PROTO_OBJ)
+$(B)/libproto.a: $(PROTO_OBJ) | $(B)/.deps
 	@rm -f $@
 	$(Q)ar rcs $@ $^
-$(B)/libworker.a: $(WORKER_OBJ)
+$(B)/libworker.a: $(WORKER_OBJ) | $(B)/.deps
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
 # A role's objects without its main, for tests.
 define role_rules
-$(B)/lib$(1).a: $$(filter-out %/main.o,$$(call objects,workers/$(1)))
+$(B)/lib$(1).a: $$(filter-out %/main.o,$$(call objects,workers/$(1))) | $(B)/.deps
 	@rm -f $$@
 	$$(Q)ar rcs $$@ $$^
 $(BIN)/$(1): $$(B)/workers/$(1)/main.o $(B)/lib$(1).a $(BESIDE_$(1)) $(B)/libworker.a $(B)/libproto.a
@@ -119,10 +119,10 @@ $(BIN)/weir: $(CLI_OBJ) $(B)/libworker.a $(B)/libproto.a
 # Unit tests: one program per tests/unit/test_*.c. Those of a supervisor module link its objects.
 UNIT = $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/test_*.c))
 ROLE_ARCHIVES = $(WORKER_ROLES:%=$(B)/lib%.a)
-$(B)/libsupervisor.a: $(filter-out %/main.o,$(SUP_OBJ))
+$(B)/libsupervisor.a: $(filter-out %/main.o,$(SUP_OBJ)) | $(B)/.deps
 	@rm -f $@
 	$(Q)ar rcs $@ $^
-$(B)/libcli.a: $(filter-out %/main.o,$(CLI_OBJ))
+$(B)/libcli.a: $(filter-out %/main.o,$(CLI_OBJ)) | $(B)/.deps
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 TEST_ARCHIVES = $(B)/libsupervisor.a $(B)/libcli.a $(ROLE_ARCHIVES) $(B)/libworker.a $(B)/libproto.a

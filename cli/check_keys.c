@@ -17,6 +17,7 @@
 #include "owner.h"
 #include "policy_read.h"
 #include "seal/policy_model.h"
+#include "seal/token.h"
 
 enum { PATH_MAX_BYTES = 4096, VALID_DAYS_LEAST = 30 };
 
@@ -186,6 +187,23 @@ key_listed(const struct key *k, const struct policy *p, const char *name, unsign
 }
 
 static void
+token_key_check(struct check *c, const struct policy *p, const char *path, const struct key *k)
+{
+	char name[NAME_BYTES_MAX + 1] = "";
+	struct token_key *token = NULL;
+	enum key_type type;
+	unsigned epoch = 0;
+	struct err why;
+
+	if (!key_label_parse(key_label(k), &type, name, &epoch) ||
+	    token_key_new(k, name, epoch, &token) != SEAL_OK)
+		check_add(c, DRIFT_WRONG, "", "%s is no token key of a domain and epoch", path);
+	else if (!policy_token_check(p, name, token, &why))
+		check_add(c, DRIFT_WRONG, "", "%s: %s", path, why.text);
+	token_key_free(token);
+}
+
+static void
 service_key_check(struct check *c, const struct policy *p, const char *path, int fd,
 		  const struct keyfile_head *h)
 {
@@ -210,6 +228,8 @@ service_key_check(struct check *c, const struct policy *p, const char *path, int
 	    key_label_parse(h->label, &type, name, &epoch) && !key_listed(k, p, name, epoch))
 		check_add(c, DRIFT_WRONG, "`weir keys policy sign`",
 			  "%s is not the key that the policy lists", path);
+	if (p->serial && h->type == KEY_TOKEN)
+		token_key_check(c, p, path, k);
 	key_free(k);
 }
 
@@ -274,6 +294,23 @@ epoch_there(int dir, const char *start)
 	return there;
 }
 
+/* Token keys that the policy lists, of every epoch: erasing needs them all. */
+static void
+tokens_check(struct check *c, const struct policy *p, int dir)
+{
+	char name[KEY_LABEL_MAX + 8];
+
+	for (unsigned i = 0; i < p->tokens_n; i++) {
+		const struct policy_token *t = &p->tokens[i];
+		snprintf(name, sizeof name, "token-%s-%u.key", t->domain.s, t->epoch);
+		if (!file_there(dir, name))
+			check_add(c, DRIFT_MISSING, "put it back",
+				  "%s/%s, which the policy lists: persons of that epoch cannot be "
+				  "erased without it",
+				  c->model->keys_dir, name);
+	}
+}
+
 static void
 needed_check(struct check *c, int dir)
 {
@@ -315,6 +352,7 @@ keys_check(struct check *c, const struct policy *p)
 	if (d) {
 		closedir(d);
 		needed_check(c, dir);
+		tokens_check(c, p, dir);
 	}
 	if (dir >= 0)
 		close(dir);

@@ -1,4 +1,4 @@
-/* demo: the keys of its pipeline, made as a person would make them, in a directory that goes with it. */
+/* demo: the keys of its pipeline, made as a person makes them, in a directory that goes with it. */
 #include "demo.h"
 
 #include <fcntl.h>

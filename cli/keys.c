@@ -53,7 +53,7 @@ static const struct sub subs[] = {
     {"rotate", "data", false, false, false, false, keys_rotate_data},
     {"rotate", "role", true, true, true, true, keys_rotate_role},
     {"rotate", "token", true, true, false, false, keys_rotate_token},
-    {"erase", NULL, false, true, true, false, keys_erase},
+    {"erase", NULL, false, true, true, true, keys_erase},
     {"verify", NULL, false, true, true, true, keys_verify},
     {"inspect", NULL, false, false, false, false, keys_inspect},
     {"audit", "verify", false, true, true, true, keys_audit_verify},

@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "seal/token.h"
+#include "keys_tokens.h"
+#include "seal/policy_model.h"
 
 enum { IDENTIFIER_BYTES_MAX = 1024, SIDS_MAX = TOKEN_EPOCH_MAX * CANONICAL_MAX };
 
@@ -71,7 +72,7 @@ domain_find(struct erasure *x, int *domain, struct err *e)
 	return err_set(e, EXIT_USAGE, "%s has no token domain \"%.80s\"", x->k->file, x->domain);
 }
 
-/* The canonical forms of the subjects of this domain: bit i is form i. */
+/* The canonical forms of the subjects of this domain, by the file: bit i is form i. */
 static unsigned
 forms_of(const struct model *m, int domain)
 {
@@ -85,43 +86,64 @@ forms_of(const struct model *m, int domain)
 	return forms;
 }
 
-/* The sid under one epoch's key in each form that the identifier has. */
+static bool
+identifier_fits(const struct erasure *x, unsigned forms)
+{
+	struct value v = value_text((const char *)x->identifier.data, x->identifier.len);
+	char canonical[TOKEN_CANONICAL_MAX];
+	bool fits = false;
+	size_t n;
+
+	for (unsigned f = 0; f < CANONICAL_MAX && !fits; f++)
+		fits = (forms & 1u << f) && token_canonical(&v, (enum canonical)f, canonical, &n);
+	secret_wipe(canonical, sizeof canonical);
+	return fits;
+}
+
+/*
+ * The sid under one epoch's key in each form that the identifier has, whatever the file says today:
+ * what came before a change of `canonical:` has the form of its time.
+ */
 static void
-sids_add(struct erasure *x, const struct token_key *key, unsigned forms)
+sids_add(struct erasure *x, const struct token_key *key)
 {
 	char canonical[TOKEN_CANONICAL_MAX];
-	uint8_t sid[SID_BYTES];
+	uint8_t sids[CANONICAL_MAX][SID_BYTES];
+	unsigned made = 0;
 	size_t n;
 	struct value v = value_text((const char *)x->identifier.data, x->identifier.len);
 
 	for (unsigned f = 0; f < CANONICAL_MAX; f++) {
-		if (!(forms & 1u << f) || !token_canonical(&v, (enum canonical)f, canonical, &n))
+		bool again = false;
+		if (!token_canonical(&v, (enum canonical)f, canonical, &n))
 			continue;
-		token_sid(key, canonical, n, sid);
-		keys_array_add(&x->array, sid, sizeof sid);
+		token_sid(key, canonical, n, sids[made]);
+		for (unsigned i = 0; i < made; i++)
+			again |= !memcmp(sids[i], sids[made], SID_BYTES);
+		if (again)
+			continue;
+		keys_array_add(&x->array, sids[made++], SID_BYTES);
 		x->sids++;
 	}
 	secret_wipe(canonical, sizeof canonical);
 }
 
 static bool
-epoch_add(struct erasure *x, const struct keys_file *file, unsigned forms, struct err *e)
+epoch_add(struct erasure *x, const struct keys_file *file, struct err *e)
 {
-	char path[KEYS_PATH_MAX];
-	struct key *key = NULL;
 	struct token_key *token = NULL;
 
-	keys_path(x->k, NULL, file->file, path);
-	if (!keys_key(x->k, path, KEY_TOKEN, &key, e))
+	if (!keys_token_open(x->k, x->domain, file, &token, e))
 		return false;
-	enum seal_error why = token_key_new(key, x->domain, file->epoch, &token);
-	key_free(key);
-	if (why != SEAL_OK)
-		return seal_fail(e, why, "%s", path);
-	sids_add(x, token, forms);
+	/* One that was not signed yet has sealed nothing: no reason to let a person wait. */
+	bool good = !policy_token(&x->k->policy, x->domain, file->epoch) ||
+		    policy_token_check(&x->k->policy, x->domain, token, e);
+	if (good) {
+		sids_add(x, token);
+		x->epochs++;
+	}
 	token_key_free(token);
-	x->epochs++;
-	return true;
+	return good;
 }
 
 /* A tombstone stands for persons who were never seen, too: what comes later is
@@ -199,6 +221,27 @@ erase_tell(struct erasure *x)
 		    "a person");
 }
 
+/* Epochs whose key is not here, of those that were signed or lie before what is here. */
+static void
+missing_tell(struct erasure *x, const struct keys_file *found, unsigned n)
+{
+	unsigned last = policy_token_newest(&x->k->policy, x->domain), i = 0;
+
+	if (n && found[n - 1].epoch > last)
+		last = found[n - 1].epoch;
+	for (unsigned epoch = 1; epoch <= last; epoch++) {
+		if (i < n && found[i].epoch == epoch) {
+			i++;
+			continue;
+		}
+		keys_not(x->k,
+			 "the token key of epoch %u is not in %s: what has pseudonyms of that "
+			 "epoch alone is not erased",
+			 epoch, x->k->m->keys_dir);
+		return;
+	}
+}
+
 bool
 keys_erase(struct keys *k, struct err *e)
 {
@@ -221,21 +264,14 @@ keys_erase(struct keys *k, struct err *e)
 			       "the token keys of domain %s are not in %s: without them no person "
 			       "can be found",
 			       x.domain, k->m->keys_dir);
-	for (unsigned i = 0; good && i < n; i++)
-		if (found[i].epoch != i + 1) {
-			keys_not(
-			    k,
-			    "the token key of epoch %u is not in %s: what has pseudonyms of that "
-			    "epoch alone is not erased",
-			    i + 1, k->m->keys_dir);
-			break;
-		}
+	if (good)
+		missing_tell(&x, found, n);
 	good = good && identifier_read(&x, e);
-	for (unsigned i = 0; good && i < n; i++)
-		good = epoch_add(&x, &found[i], forms, e);
-	if (good && !x.sids)
+	if (good && !identifier_fits(&x, forms))
 		good = err_set(e, EXIT_USAGE,
 			       "this is no identifier of domain %s: it has not its form", x.domain);
+	for (unsigned i = 0; good && i < n; i++)
+		good = epoch_add(&x, &found[i], e);
 	keys_array_end(&x.array);
 	buf_cstr(&x.array);
 	good = good && keys_begin(k, e) && secrets_drop(&x, e) && audit_erase(&x, e) &&

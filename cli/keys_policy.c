@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "keys_tokens.h"
 #include "seal/policy_model.h"
 
 enum { DAY_MS = 86400000, DAYS_MAX = 3660 };
@@ -315,21 +316,6 @@ columns_set(struct keys *k, struct policy *to)
 	}
 }
 
-static void
-tokens_tell(struct keys *k)
-{
-	struct keys_file found[1];
-	struct err e;
-	unsigned n;
-
-	for (unsigned i = 0; i < k->m->domains_n; i++)
-		if (keys_list(k, KEY_TOKEN, k->m->domains[i].name.s, found, 1, &n, &e) && !n)
-			keys_not(k,
-				 "token domain %s has no key yet; `weir keys rotate token %s` "
-				 "makes its first",
-				 k->m->domains[i].name.s, k->m->domains[i].name.s);
-}
-
 bool
 keys_sign(struct keys *k, struct err *e)
 {
@@ -339,9 +325,8 @@ keys_sign(struct keys *k, struct err *e)
 	policy_copy(&to, &k->policy);
 	policy_of_model(&to, k->m);
 	columns_set(k, &to);
-	tokens_tell(k);
-	bool good =
-	    classes_set(k, &to, e) && keys_root(k, &root, e) && keys_policy_sign(k, &to, root, e);
+	bool good = keys_tokens_take(k, &to, e) && classes_set(k, &to, e) &&
+		    keys_root(k, &root, e) && keys_policy_sign(k, &to, root, e);
 	key_free(root);
 	policy_free(&to);
 	return good;

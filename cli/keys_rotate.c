@@ -322,15 +322,20 @@ keys_rotate_token(struct keys *k, struct err *e)
 	if (!good)
 		return false;
 	keys_data(k, "epoch", "%u", epoch);
-	keys_did(k,
-		 "made %s/%s: ingest makes tokens of epoch %u with it from its next "
-		 "start on",
-		 k->m->keys_dir, file, epoch);
+	keys_did(
+	    k, "made %s/%s: ingest makes tokens of epoch %u with it as soon as the policy lists it",
+	    k->m->keys_dir, file, epoch);
 	if (n)
 		keys_not(k, "tokens and sids that are in the warehouse stay as they are: those of "
 			    "different epochs do not join. Keep the older key files: `weir keys "
 			    "erase` needs them to find a person in every epoch");
-	keys_next(k, "restart the pipeline, or `kill -HUP` its supervisor");
+	keys_not(k,
+		 "the policy does not list it yet: ingest does not start with a token key that is "
+		 "not signed");
+	keys_next(k,
+		  "`weir keys policy sign %s`, then `weir apply %s`, then restart the pipeline, or "
+		  "`kill -HUP` its supervisor",
+		  k->file, k->file);
 	return true;
 }
 

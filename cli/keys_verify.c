@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "keys_tokens.h"
 #include "mem.h"
 #include "seal/envelope.h"
+#include "seal/policy_model.h"
 
 enum { PROBLEMS_SHOWN = 20, NEEDED_MAX = 256 };
 
@@ -246,6 +248,38 @@ policy_check(struct verifying *x, struct err *e)
 	return true;
 }
 
+/* Token keys in the directory against those that were signed. */
+static bool
+token_keys_check(struct verifying *x, struct err *e)
+{
+	static struct keys_file found[KEYS_FILES_MAX];
+	const struct policy *p = &x->k->policy;
+	uint64_t listed = 0;
+
+	for (unsigned d = 0; d < x->k->m->domains_n; d++) {
+		const char *domain = x->k->m->domains[d].name.s;
+		unsigned n;
+		if (!keys_list(x->k, KEY_TOKEN, domain, found, KEYS_FILES_MAX, &n, e))
+			return false;
+		for (unsigned i = 0; i < n; i++) {
+			struct token_key *key;
+			struct err why;
+			if (!keys_token_open(x->k, domain, &found[i], &key, &why) ||
+			    !policy_token_check(p, domain, key, &why))
+				problem(x, "%s", why.text);
+			else
+				listed++;
+			token_key_free(key);
+		}
+	}
+	if (listed != p->tokens_n)
+		problem(x, "of %u token keys that the policy lists %llu are here and the same",
+			p->tokens_n, (unsigned long long)listed);
+	else
+		keys_did(x->k, "%u token keys are those that the policy lists", p->tokens_n);
+	return true;
+}
+
 /* Every role's secret must be held by each of its members and by escrow, else
  * it may be lost. */
 static bool
@@ -350,8 +384,8 @@ keys_verify(struct keys *k, struct err *e)
 	struct verifying *x = mem_zero(1, sizeof *x);
 
 	x->k = k;
-	bool good = policy_check(x, e) && role_keys_check(x, e) && holder_open(x, e) &&
-		    envelopes_check(x, e);
+	bool good = policy_check(x, e) && token_keys_check(x, e) && role_keys_check(x, e) &&
+		    holder_open(x, e) && envelopes_check(x, e);
 	if (good)
 		verify_tell(x);
 	for (unsigned i = 0; i < x->secrets_n; i++)

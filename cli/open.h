@@ -34,6 +34,8 @@ MUSTCHECK bool opener_shows(const struct cli *c, struct err *e);
 	    {"member-key", 0, OPTION_VALUE, "FILE", "key file of who opens"},                      \
 	    {"passphrase-file", 0, OPTION_VALUE, "FILE",                                           \
 	     "its passphrase, in a file of mode 0600 (default: typed)"},                           \
+	    {"root", 0, OPTION_VALUE, "FILE",                                                      \
+	     "the root's public key (default: root.pub of the key directory)"},                    \
 	    {"purpose", 0, OPTION_VALUE, "TEXT", "why; goes to the audit chain"},                  \
 	    {"dsn-file", 0, OPTION_VALUE, "FILE", "the DSN of the own login, in a file"},          \
 	    {"dsn", 0, OPTION_VALUE, "REF", "the same as env:NAME or file:PATH"},                  \

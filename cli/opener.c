@@ -1,11 +1,13 @@
 /* open: who opens. */
 #include "open.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "conf.h"
+#include "seal/root.h"
 
 static const char *const settings[] = {"search_path=development_schema",
 				       "timezone=UTC",
@@ -56,6 +58,25 @@ connect_both(struct opener *o, bool owner, struct err *e)
 	return good;
 }
 
+/*
+ * The root as it was handed on apart from the database: --root, else root.pub of the key directory.
+ * *root is NULL where there is neither: then who administers the database can have put one there.
+ */
+static bool
+root_known(struct opener *o, uint8_t held[static POLICY_ROOT_BYTES], const uint8_t **root,
+	   struct err *e)
+{
+	char path[KEYS_PATH_MAX];
+
+	keys_path(&o->k, "root", "root.pub", path);
+	bool given = args_value(&o->k.c->args, "root") != NULL;
+	*root = NULL;
+	if (!given && (!o->k.m->keys_dir || (access(path, F_OK) && errno == ENOENT)))
+		return true;
+	*root = held;
+	return root_read(path, held, e);
+}
+
 /* What is installed counts; a file in the key directory may be newer than it. */
 static bool
 policy_ready(struct opener *o, struct err *e)
@@ -63,10 +84,14 @@ policy_ready(struct opener *o, struct err *e)
 	char path[KEYS_PATH_MAX];
 	struct buf file = {0};
 	struct err absent;
+	uint8_t held[POLICY_ROOT_BYTES];
+	const uint8_t *root;
 
+	if (!root_known(o, held, &root, e))
+		return false;
 	keys_path(&o->k, NULL, "policy", path);
 	bool there = o->k.m->keys_dir && file_whole(path, POLICY_BYTES_MAX, &file, &absent);
-	bool good = release_policy(o->asker, o->k.m->pipeline.s, there ? &file : NULL, true,
+	bool good = release_policy(o->asker, o->k.m->pipeline.s, root, there ? &file : NULL, true,
 				   &o->k.policy, e);
 	buf_free(&file);
 	return good;

@@ -23,7 +23,7 @@
 #define SEE_EVERY   (~0u)
 #define SEE_DATA                                                                                   \
 	(BIT(SUPERVISOR) | BIT(INGEST) | BIT(RELAY) | BIT(CORRELATE) | BIT(TRANSFORM) |            \
-	 BIT(LOAD) | BIT(STATUS))
+	 BIT(LOAD) | BIT(STATUS) | BIT(SCIENCE))
 #define SEE_SOURCE     (BIT(SUPERVISOR) | BIT(INGEST))
 #define SEE_THAT       (SEE_DATA | BIT(KEEPER)) /* that there is an exchange */
 #define SEE_EXCHANGE   (BIT(SUPERVISOR) | BIT(INGEST) | BIT(RELAY))

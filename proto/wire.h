@@ -278,17 +278,18 @@ struct keyans {
 	enum key_kind kind;
 	uint32_t request;
 	bool ok;
-	const char *reason; /* !ok: without values */
+	uint64_t policy_serial; /* the core is of another policy than the keeper's; else 0 */
+	const char *reason;	/* !ok: without values */
 	uint32_t reason_len;
 	const uint8_t *core; /* KEY_PUBLISH: signed */
 	uint32_t core_len;
 	const uint8_t *secrets[KEYREQ_SUBJECTS_MAX]; /* NULL: the person was erased */
 	uint32_t secrets_n;
-	/* KEY_FACTS; as in struct own */
+	/* KEY_FACTS; as in struct own, the serial being the lowest that may be used */
 	uint8_t hash_key[HASH_KEY_BYTES];
 	bool has_policy;
 	uint8_t policy_root[POLICY_ROOT_BYTES];
-	uint64_t policy_serial;
+	uint64_t pinned_serial;
 };
 
 void wire_keyreq_write(struct buf *b, const struct keyreq *k);

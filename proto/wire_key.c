@@ -5,7 +5,7 @@ enum {
 	PUBLISH_ELEMENTS = 5,
 	SUBJECTS_ELEMENTS = 3,
 	FACTS_ELEMENTS = 3,
-	ANSWER_ELEMENTS = 4,
+	ANSWER_ELEMENTS = 5,
 	FACTS_ANSWERED = 3,
 };
 
@@ -116,7 +116,7 @@ facts_write(struct buf *b, const struct keyans *k)
 		pack_bytes(b, k->policy_root, POLICY_ROOT_BYTES);
 	else
 		pack_nil(b);
-	pack_uint(b, k->has_policy ? k->policy_serial : 0);
+	pack_uint(b, k->has_policy ? k->pinned_serial : 0);
 }
 
 static bool
@@ -132,12 +132,12 @@ facts_view(struct pack_reader *r, struct pack_view a, struct keyans *k)
 	if (!pack_view_fixed(r, pack_view_at(a, 0), k->hash_key, HASH_KEY_BYTES) ||
 	    (k->has_policy &&
 	     !pack_view_fixed(r, pack_view_at(a, 1), k->policy_root, POLICY_ROOT_BYTES)) ||
-	    !pack_at_uint(r, a, 2, UINT64_MAX, &k->policy_serial))
+	    !pack_at_uint(r, a, 2, UINT64_MAX, &k->pinned_serial))
 		return false;
-	return k->has_policy || !k->policy_serial || pack_fail(r, "a serial without a policy");
+	return k->has_policy || !k->pinned_serial || pack_fail(r, "a serial without a policy");
 }
 
-/* [kind, request, ok, core | [secret or nil...] | facts | reason] */
+/* [kind, request, ok, policy serial, core | [secret or nil...] | facts | reason] */
 void
 wire_keyans_write(struct buf *b, const struct keyans *k)
 {
@@ -145,6 +145,7 @@ wire_keyans_write(struct buf *b, const struct keyans *k)
 	pack_uint(b, k->kind);
 	pack_uint(b, k->request);
 	pack_bool(b, k->ok);
+	pack_uint(b, k->policy_serial);
 	if (!k->ok) {
 		pack_text(b, k->reason, k->reason_len);
 		return;
@@ -194,14 +195,14 @@ wire_keyans_read(struct pack_reader *r, struct keyans *k)
 	if (!key_head_read(r, &a, &n, &k->kind, &k->request))
 		return false;
 	if (n != ANSWER_ELEMENTS)
-		return pack_fail(r, "an answer has 4 elements");
-	if (!at_bool(r, a, 2, &k->ok))
+		return pack_fail(r, "an answer has 5 elements");
+	if (!at_bool(r, a, 2, &k->ok) || !pack_at_uint(r, a, 3, UINT64_MAX, &k->policy_serial))
 		return false;
 	if (!k->ok)
-		return at_text(r, a, 3, REASON_MAX, &k->reason, &k->reason_len);
+		return at_text(r, a, 4, REASON_MAX, &k->reason, &k->reason_len);
 	if (k->kind == KEY_PUBLISH)
-		return at_bytes(r, a, 3, 1, CORE_BYTES_MAX, &k->core, &k->core_len);
+		return at_bytes(r, a, 4, 1, CORE_BYTES_MAX, &k->core, &k->core_len);
 	if (k->kind == KEY_FACTS)
-		return facts_view(r, pack_view_at(a, 3), k);
-	return secrets_view(r, pack_view_at(a, 3), k);
+		return facts_view(r, pack_view_at(a, 4), k);
+	return secrets_view(r, pack_view_at(a, 4), k);
 }

@@ -67,9 +67,12 @@ policy_free(struct policy *p)
 	for (unsigned i = 0; i < p->handoffs_n; i++) {
 		free(p->handoffs[i].columns.s);
 		free(p->handoffs[i].recipients.s);
+		free(p->handoffs[i].purpose);
 	}
-	for (unsigned i = 0; i < p->sources_n; i++)
+	for (unsigned i = 0; i < p->sources_n; i++) {
 		free(p->sources[i].where);
+		free(p->sources[i].clear);
+	}
 	free(p->classes);
 	free(p->roles);
 	free(p->sealers);
@@ -77,6 +80,7 @@ policy_free(struct policy *p)
 	free(p->members);
 	free(p->handoffs);
 	free(p->sources);
+	free(p->tokens);
 	*p = (struct policy){0};
 }
 
@@ -107,6 +111,7 @@ policy_copy(struct policy *to, const struct policy *from)
 	to->members = copied(from->members, from->members_n, sizeof *from->members);
 	to->handoffs = copied(from->handoffs, from->handoffs_n, sizeof *from->handoffs);
 	to->sources = copied(from->sources, from->sources_n, sizeof *from->sources);
+	to->tokens = copied(from->tokens, from->tokens_n, sizeof *from->tokens);
 	for (unsigned i = 0; i < to->classes_n; i++)
 		list_copy(&to->classes[i].roles);
 	for (unsigned i = 0; i < to->sensitive_n; i++)
@@ -117,9 +122,13 @@ policy_copy(struct policy *to, const struct policy *from)
 	for (unsigned i = 0; i < to->handoffs_n; i++) {
 		list_copy(&to->handoffs[i].columns);
 		list_copy(&to->handoffs[i].recipients);
+		to->handoffs[i].purpose = mem_string(policy_purpose(&from->handoffs[i]));
 	}
-	for (unsigned i = 0; i < to->sources_n; i++)
-		to->sources[i].where = mem_string(from->sources[i].where);
+	for (unsigned i = 0; i < to->sources_n; i++) {
+		struct policy_source *s = &to->sources[i];
+		s->where = mem_string(from->sources[i].where);
+		s->clear = copied(s->clear, s->clear_n, sizeof *s->clear);
+	}
 }
 
 /* ---- editing ---- */
@@ -152,6 +161,27 @@ policy_member_add(struct policy *p, const char *name)
 	*m = (struct policy_member){0};
 	name_set(&m->name, name);
 	return m;
+}
+
+struct policy_token *
+policy_token_add(struct policy *p, const char *domain)
+{
+	p->tokens = mem_resize(p->tokens, p->tokens_n + 1, sizeof *p->tokens);
+	struct policy_token *t = &p->tokens[p->tokens_n++];
+	*t = (struct policy_token){0};
+	name_set(&t->domain, domain);
+	return t;
+}
+
+void
+policy_tokens_remove(struct policy *p, const char *domain)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < p->tokens_n; i++)
+		if (!name_is(&p->tokens[i].domain, domain))
+			p->tokens[kept++] = p->tokens[i];
+	p->tokens_n = kept;
 }
 
 void
@@ -228,6 +258,44 @@ policy_handoff(const struct policy *p, const char *name)
 		if (name_is(&p->handoffs[i].name, name))
 			return &p->handoffs[i];
 	return NULL;
+}
+
+const char *
+policy_purpose(const struct policy_handoff *h)
+{
+	return h->purpose ? h->purpose : "";
+}
+
+const struct policy_token *
+policy_token(const struct policy *p, const char *domain, unsigned epoch)
+{
+	for (unsigned i = 0; i < p->tokens_n; i++)
+		if (p->tokens[i].epoch == epoch && name_is(&p->tokens[i].domain, domain))
+			return &p->tokens[i];
+	return NULL;
+}
+
+unsigned
+policy_token_newest(const struct policy *p, const char *domain)
+{
+	unsigned newest = 0;
+
+	for (unsigned i = 0; i < p->tokens_n; i++)
+		if (name_is(&p->tokens[i].domain, domain) && p->tokens[i].epoch > newest)
+			newest = p->tokens[i].epoch;
+	return newest;
+}
+
+unsigned
+policy_token_oldest(const struct policy *p, const char *domain)
+{
+	unsigned oldest = 0;
+
+	for (unsigned i = 0; i < p->tokens_n; i++)
+		if (name_is(&p->tokens[i].domain, domain) &&
+		    (!oldest || p->tokens[i].epoch < oldest))
+			oldest = p->tokens[i].epoch;
+	return oldest;
 }
 
 bool

@@ -4,7 +4,7 @@
  *   "WRP1" | u32 body length | body | Ed25519 signature 64 of the root over "WRP1-policy\0" || all
  *   before.   Its hash = B2b-128(no key, "weir1.policy", the whole file).
  *
- * body: one MessagePack array of 14
+ * body: one MessagePack array of 15
  *    0 serial        unsigned, from 1, rises by signing
  *    1 not_before_ms 2 not_after_ms     unsigned, wall clock
  *    3 pipeline      str
@@ -13,20 +13,27 @@
  *    6 escrow        X25519 pk bin32
  *    7 sealers       [Ed25519 pk bin32 ...], also those whose envelopes are only read
  *    8 audit         Ed25519 pk bin32
- *    9 sensitive     [[source str, field path str, class str, domain str or "", subject bool,
+ *    9 sensitive     [[source str, field path str, class str, domain str or "",
+ *                      canonical unsigned, padexp unsigned, subject bool,
  *                      [digest bin16 of each derive that reads it ...]] ...]
  *   10 unknown class str: the class of undeclared fields, "" when they are not sealed
  *   11 members       [[name str, X25519 pk bin32, [role str ...]] ...]
- *   12 handoffs      [[name str, [column str ...], [member str ...], bin16 of the query] ...]
- *   13 sources       [[name str, where str] ...]: where = "kafka <topic>", "rabbitmq <queue>",
- *                      "file <path>": the same events under a new name would escape 9
+ *   12 handoffs      [[name str, [column str ...], [member str ...], bin16 of the query,
+ *                      purpose str] ...]
+ *   13 sources       [[name str, where str, [[path str, domain str or "", canonical unsigned,
+ *                      subject bool] ...]] ...]: where = "kafka <topic>", "rabbitmq <queue>",
+ *                      "file <path>": the same events under a new name would escape 9; then the
+ *                      paths of the events that are read in clear: no other may be
+ *   14 tokens        [[domain str, epoch unsigned, id bin16 of the token key (token.h)] ...]
+ * canonical is that of token.h: 0 as is, 1 digits, 2 lower, 3 cpf; 0 where there is no domain.
+ * padexp is that of sealed fields: 0 or 4 to 12.
  * Digests: of a derive B2b-128(no key, "weir1.derive", L(name) || L(expression));
  * of a query B2b-128(no key, "weir1.query", its text).
  *
  * Order of a reader's checks: length, magic MALFORMED; SIGNATURE; body as above, no trailing byte,
- * bounds: MALFORMED; public keys LOWPOINT; names twice, a class or member of an unknown role, a
- * handoff to an unknown member, no dead_letter class, no role in a class, no sealer, serial 0:
- * POLICY; not_before > not_after VALIDITY.
+ * bounds: MALFORMED; public keys LOWPOINT; names or token keys twice, a class or member of an
+ * unknown role, a handoff to an unknown member, no dead_letter class, no role in a class, no sealer,
+ * serial 0 or a token key's epoch 0: POLICY; not_before > not_after VALIDITY.
  */
 #ifndef PROTO_SEAL_POLICY_H
 #define PROTO_SEAL_POLICY_H
@@ -50,6 +57,11 @@ enum {
 	POLICY_DIGESTS_MAX = FIELDS_MAX,
 	POLICY_PATH_MAX = 255,
 	POLICY_WHERE_MAX = 4096,
+	POLICY_PURPOSE_MAX = 1000,
+	POLICY_EPOCH_MAX = 255, /* of a token key */
+	POLICY_TOKENS_MAX = DOMAINS_MAX * POLICY_EPOCH_MAX,
+	POLICY_PAD_MIN = 4,
+	POLICY_PAD_MAX = 12,
 };
 
 #define POLICY_DEAD_LETTER "dead_letter"
@@ -75,7 +87,9 @@ struct policy_sensitive {
 	char path[POLICY_PATH_MAX + 1]; /* of the field */
 	struct name class;
 	struct name domain; /* "" : no token */
-	bool subject;	    /* it is the source's subject */
+	uint8_t canonical;  /* enum canonical */
+	uint8_t padexp;
+	bool subject; /* it is the source's subject */
 	uint8_t (*digests)[POLICY_DIGEST_BYTES];
 	unsigned digests_n;
 };
@@ -90,11 +104,27 @@ struct policy_handoff {
 	struct name name;
 	struct name_list columns, recipients;
 	uint8_t query[POLICY_DIGEST_BYTES];
+	char *purpose; /* owned */
+};
+
+struct policy_clear { /* what is read of events in clear */
+	char path[POLICY_PATH_MAX + 1];
+	struct name domain; /* "" : no token */
+	uint8_t canonical;
+	bool subject;
 };
 
 struct policy_source {
 	struct name name;
-	char *where; /* owned */
+	char *where;		    /* owned */
+	struct policy_clear *clear; /* owned */
+	unsigned clear_n;
+};
+
+struct policy_token {
+	struct name domain;
+	unsigned epoch;
+	uint8_t id[KEY_ID_BYTES];
 };
 
 struct policy {
@@ -118,6 +148,8 @@ struct policy {
 	unsigned handoffs_n;
 	struct policy_source *sources;
 	unsigned sources_n;
+	struct policy_token *tokens;
+	unsigned tokens_n;
 	/* Of the signed file; set by policy_decode and policy_sign. */
 	uint8_t hash[POLICY_HASH_BYTES];
 };
@@ -130,6 +162,8 @@ void policy_copy(struct policy *to, const struct policy *from); /* to: empty */
 struct policy_class *policy_class_add(struct policy *p, const char *name);
 struct policy_role *policy_role_add(struct policy *p, const char *name);
 struct policy_member *policy_member_add(struct policy *p, const char *name);
+struct policy_token *policy_token_add(struct policy *p, const char *domain);
+void policy_tokens_remove(struct policy *p, const char *domain);
 void policy_sealer_add(struct policy *p, const uint8_t pk[static KEY_PUBLIC_BYTES]);
 bool name_list_has(const struct name_list *l, const char *name);
 void name_list_add(struct name_list *l, const char *name);    /* once */
@@ -142,6 +176,11 @@ const struct policy_class *policy_class(const struct policy *p, const char *name
 const struct policy_role *policy_role(const struct policy *p, const char *name);
 const struct policy_member *policy_member(const struct policy *p, const char *name);
 const struct policy_handoff *policy_handoff(const struct policy *p, const char *name);
+const char *policy_purpose(const struct policy_handoff *h); /* "" when there is none */
+const struct policy_token *policy_token(const struct policy *p, const char *domain, unsigned epoch);
+/* Epochs; 0: none. Tokens are made with the newest key of a domain, pseudonyms with the oldest. */
+unsigned policy_token_newest(const struct policy *p, const char *domain);
+unsigned policy_token_oldest(const struct policy *p, const char *domain);
 bool policy_sealer_listed(const struct policy *p, const uint8_t id[static KEY_ID_BYTES],
 			  uint8_t pk[static KEY_PUBLIC_BYTES]);
 /* Public keys of the roles of a class, then escrow's. SEAL_POLICY: no such class. */
@@ -185,15 +224,17 @@ void policy_show(const struct policy *p, struct buf *words);
 
 /*
  * Replaces pipeline, sensitive, unknown_class, handoffs (without their columns, which the query
- * decides: the caller sets them, or leaves them empty), sources of p, by what the model says.
+ * decides: the caller sets them, or leaves them empty), sources of p, by what the model says. The
+ * ids of token keys are not of the model: they stay.
  */
 void policy_of_model(struct policy *p, const struct model *m);
 
 /*
  * Whether the model is as strong as the signed policy: every source known with its `where`, every
  * signed field of it sealed to its class wherever the model reads its path, a parent or a child of
- * it, token and subject as signed, no derive that reads it but the signed ones, undeclared fields
- * not less protected, classes known. False: the first weakness, by name, EXIT_PERMISSION.
+ * it, token, canonical form, padding and subject as signed, no derive that reads it but the signed
+ * ones, nothing read in clear but the signed paths, undeclared fields not less protected, classes
+ * known. False: the first weakness, by name, EXIT_PERMISSION.
  */
 MUSTCHECK bool policy_covers(const struct policy *p, const struct model *m, struct err *e);
 

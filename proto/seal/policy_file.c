@@ -8,7 +8,7 @@
 
 /* The bytes of a policy: policy.h has the layout. Writers and their readers stand side by side. */
 
-enum { HEAD_BYTES = 8, BODY_ELEMENTS = 14 };
+enum { HEAD_BYTES = 8, BODY_ELEMENTS = 15 };
 
 static const uint8_t magic[4] = "WRP1";
 static const char context[] = "WRP1-policy";
@@ -172,16 +172,41 @@ sensitive_write(struct buf *b, const struct policy *p)
 	pack_array(b, p->sensitive_n);
 	for (unsigned i = 0; i < p->sensitive_n; i++) {
 		const struct policy_sensitive *s = &p->sensitive[i];
-		pack_array(b, 6);
+		pack_array(b, 8);
 		name_write(b, &s->source);
 		pack_text(b, s->path, strlen(s->path));
 		name_write(b, &s->class);
 		name_write(b, &s->domain);
+		pack_uint(b, s->canonical);
+		pack_uint(b, s->padexp);
 		pack_bool(b, s->subject);
 		pack_array(b, s->digests_n);
 		for (unsigned j = 0; j < s->digests_n; j++)
 			pack_bytes(b, s->digests[j], POLICY_DIGEST_BYTES);
 	}
+}
+
+static bool
+canonical_read(struct pack_reader *r, struct pack_view row, size_t at, const struct name *domain,
+	       uint8_t *out)
+{
+	uint64_t v;
+
+	if (!pack_at_uint(r, row, at, CANONICAL_MAX - 1, &v))
+		return false;
+	*out = (uint8_t)v;
+	return !v || domain->s[0] || pack_fail(r, "a canonical form without a token domain");
+}
+
+static bool
+pad_read(struct pack_reader *r, struct pack_view row, size_t at, uint8_t *out)
+{
+	uint64_t v;
+
+	if (!pack_at_uint(r, row, at, POLICY_PAD_MAX, &v))
+		return false;
+	*out = (uint8_t)v;
+	return !v || v >= POLICY_PAD_MIN || pack_fail(r, "a padding that no field has");
 }
 
 static bool
@@ -191,11 +216,13 @@ sensitive_row_read(struct pack_reader *r, struct pack_view row, struct policy_se
 	    !text_read(r, pack_view_at(row, 1), s->path, POLICY_PATH_MAX) ||
 	    !name_read(r, pack_view_at(row, 2), &s->class) ||
 	    !text_read(r, pack_view_at(row, 3), s->domain.s, NAME_BYTES_MAX) ||
-	    !pack_view_bool(r, pack_view_at(row, 4), &s->subject))
+	    !canonical_read(r, row, 4, &s->domain, &s->canonical) ||
+	    !pad_read(r, row, 5, &s->padexp) ||
+	    !pack_view_bool(r, pack_view_at(row, 6), &s->subject))
 		return false;
 	if (!s->path[0])
 		return pack_fail(r, "a sensitive field without a path");
-	struct pack_view digests = pack_view_at(row, 5);
+	struct pack_view digests = pack_view_at(row, 7);
 	s->digests = array_read(r, digests, POLICY_DIGESTS_MAX, POLICY_DIGEST_BYTES, &s->digests_n);
 	for (unsigned i = 0; !r->failed && i < s->digests_n; i++)
 		pack_view_fixed(r, pack_view_at(digests, i), s->digests[i], POLICY_DIGEST_BYTES);
@@ -208,7 +235,7 @@ sensitive_read(struct pack_reader *r, struct pack_view v, struct policy *p)
 	p->sensitive =
 	    array_read(r, v, POLICY_SENSITIVE_MAX, sizeof *p->sensitive, &p->sensitive_n);
 	for (unsigned i = 0; !r->failed && i < p->sensitive_n; i++) {
-		struct pack_view row = row_read(r, v, i, 6);
+		struct pack_view row = row_read(r, v, i, 8);
 		if (!r->failed)
 			sensitive_row_read(r, row, &p->sensitive[i]);
 	}
@@ -248,25 +275,61 @@ handoffs_write(struct buf *b, const struct policy *p)
 {
 	pack_array(b, p->handoffs_n);
 	for (unsigned i = 0; i < p->handoffs_n; i++) {
-		pack_array(b, 4);
+		pack_array(b, 5);
 		name_write(b, &p->handoffs[i].name);
 		list_write(b, &p->handoffs[i].columns);
 		list_write(b, &p->handoffs[i].recipients);
 		pack_bytes(b, p->handoffs[i].query, POLICY_DIGEST_BYTES);
+		const char *purpose = policy_purpose(&p->handoffs[i]);
+		pack_text(b, purpose, strlen(purpose));
 	}
 }
 
 static bool
 handoffs_read(struct pack_reader *r, struct pack_view v, struct policy *p)
 {
+	char purpose[POLICY_PURPOSE_MAX + 1];
+
 	p->handoffs = array_read(r, v, POLICY_HANDOFFS_MAX, sizeof *p->handoffs, &p->handoffs_n);
 	for (unsigned i = 0; !r->failed && i < p->handoffs_n; i++) {
 		struct policy_handoff *h = &p->handoffs[i];
-		struct pack_view row = row_read(r, v, i, 4);
+		struct pack_view row = row_read(r, v, i, 5);
 		if (!r->failed && name_read(r, pack_view_at(row, 0), &h->name) &&
 		    list_read(r, pack_view_at(row, 1), &h->columns) &&
-		    list_read(r, pack_view_at(row, 2), &h->recipients))
-			pack_view_fixed(r, pack_view_at(row, 3), h->query, POLICY_DIGEST_BYTES);
+		    list_read(r, pack_view_at(row, 2), &h->recipients) &&
+		    pack_view_fixed(r, pack_view_at(row, 3), h->query, POLICY_DIGEST_BYTES) &&
+		    text_read(r, pack_view_at(row, 4), purpose, POLICY_PURPOSE_MAX))
+			h->purpose = mem_string(purpose);
+	}
+	return !r->failed;
+}
+
+static void
+clear_write(struct buf *b, const struct policy_source *s)
+{
+	pack_array(b, s->clear_n);
+	for (unsigned i = 0; i < s->clear_n; i++) {
+		const struct policy_clear *c = &s->clear[i];
+		pack_array(b, 4);
+		pack_text(b, c->path, strlen(c->path));
+		name_write(b, &c->domain);
+		pack_uint(b, c->canonical);
+		pack_bool(b, c->subject);
+	}
+}
+
+static bool
+clear_read(struct pack_reader *r, struct pack_view v, struct policy_source *s)
+{
+	s->clear = array_read(r, v, FIELDS_MAX, sizeof *s->clear, &s->clear_n);
+	for (unsigned i = 0; !r->failed && i < s->clear_n; i++) {
+		struct policy_clear *c = &s->clear[i];
+		struct pack_view row = row_read(r, v, i, 4);
+		if (!r->failed && text_read(r, pack_view_at(row, 0), c->path, POLICY_PATH_MAX) &&
+		    text_read(r, pack_view_at(row, 1), c->domain.s, NAME_BYTES_MAX) &&
+		    canonical_read(r, row, 2, &c->domain, &c->canonical) &&
+		    pack_view_bool(r, pack_view_at(row, 3), &c->subject) && !c->path[0])
+			pack_fail(r, "a path of a policy is empty");
 	}
 	return !r->failed;
 }
@@ -276,9 +339,10 @@ sources_write(struct buf *b, const struct policy *p)
 {
 	pack_array(b, p->sources_n);
 	for (unsigned i = 0; i < p->sources_n; i++) {
-		pack_array(b, 2);
+		pack_array(b, 3);
 		name_write(b, &p->sources[i].name);
 		pack_text(b, p->sources[i].where, strlen(p->sources[i].where));
+		clear_write(b, &p->sources[i]);
 	}
 }
 
@@ -289,10 +353,44 @@ sources_read(struct pack_reader *r, struct pack_view v, struct policy *p)
 
 	p->sources = array_read(r, v, SOURCES_MAX, sizeof *p->sources, &p->sources_n);
 	for (unsigned i = 0; !r->failed && i < p->sources_n; i++) {
-		struct pack_view row = row_read(r, v, i, 2);
-		if (!r->failed && name_read(r, pack_view_at(row, 0), &p->sources[i].name) &&
-		    text_read(r, pack_view_at(row, 1), where, POLICY_WHERE_MAX))
-			p->sources[i].where = mem_string(where);
+		struct policy_source *s = &p->sources[i];
+		struct pack_view row = row_read(r, v, i, 3);
+		if (!r->failed && name_read(r, pack_view_at(row, 0), &s->name) &&
+		    text_read(r, pack_view_at(row, 1), where, POLICY_WHERE_MAX) &&
+		    clear_read(r, pack_view_at(row, 2), s))
+			s->where = mem_string(where);
+	}
+	return !r->failed;
+}
+
+/* ---- token keys ---- */
+
+static void
+tokens_write(struct buf *b, const struct policy *p)
+{
+	pack_array(b, p->tokens_n);
+	for (unsigned i = 0; i < p->tokens_n; i++) {
+		pack_array(b, 3);
+		name_write(b, &p->tokens[i].domain);
+		pack_uint(b, p->tokens[i].epoch);
+		pack_bytes(b, p->tokens[i].id, KEY_ID_BYTES);
+	}
+}
+
+static bool
+tokens_read(struct pack_reader *r, struct pack_view v, struct policy *p)
+{
+	uint64_t epoch;
+
+	p->tokens = array_read(r, v, POLICY_TOKENS_MAX, sizeof *p->tokens, &p->tokens_n);
+	for (unsigned i = 0; !r->failed && i < p->tokens_n; i++) {
+		struct policy_token *t = &p->tokens[i];
+		struct pack_view row = row_read(r, v, i, 3);
+		if (r->failed || !name_read(r, pack_view_at(row, 0), &t->domain) ||
+		    !pack_at_uint(r, row, 1, POLICY_EPOCH_MAX, &epoch) ||
+		    !pack_view_fixed(r, pack_view_at(row, 2), t->id, KEY_ID_BYTES))
+			return false;
+		t->epoch = (unsigned)epoch;
 	}
 	return !r->failed;
 }
@@ -317,6 +415,7 @@ body_write(struct buf *b, const struct policy *p)
 	members_write(b, p);
 	handoffs_write(b, p);
 	sources_write(b, p);
+	tokens_write(b, p);
 }
 
 static bool
@@ -339,7 +438,8 @@ body_read(struct pack_reader *r, struct policy *p)
 	       sensitive_read(r, pack_view_at(v, 9), p) &&
 	       text_read(r, pack_view_at(v, 10), p->unknown_class.s, NAME_BYTES_MAX) &&
 	       members_read(r, pack_view_at(v, 11), p) &&
-	       handoffs_read(r, pack_view_at(v, 12), p) && sources_read(r, pack_view_at(v, 13), p);
+	       handoffs_read(r, pack_view_at(v, 12), p) &&
+	       sources_read(r, pack_view_at(v, 13), p) && tokens_read(r, pack_view_at(v, 14), p);
 }
 
 /* ---- sense ---- */
@@ -407,6 +507,10 @@ uses_agree(const struct policy *p)
 		for (unsigned j = 0; j < i; j++)
 			if (strcmp(p->sources[i].name.s, p->sources[j].name.s) == 0)
 				return false;
+	for (unsigned i = 0; i < p->tokens_n; i++)
+		if (!p->tokens[i].epoch ||
+		    policy_token(p, p->tokens[i].domain.s, p->tokens[i].epoch) != &p->tokens[i])
+			return false;
 	return !p->unknown_class.s[0] || policy_class(p, p->unknown_class.s);
 }
 

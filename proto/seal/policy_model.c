@@ -87,19 +87,51 @@ sensitive_of(const struct model *m, const struct source *s, unsigned f,
 		return false;
 	snprintf(out->path, sizeof out->path, "%s", x->path);
 	out->class = m->classes[x->class];
-	if (x->domain >= 0)
+	out->padexp = x->padexp;
+	if (x->domain >= 0) {
 		out->domain = m->domains[x->domain].name;
+		out->canonical = (uint8_t)x->canonical;
+	}
 	out->subject = s->subject_field == (int)f;
 	out->digests_n = digests_make(s, f, &out->digests);
 	return true;
+}
+
+/* What stands in the event under a declared name and is not sealed. */
+static bool
+clear_in_event(const struct source *s, unsigned f)
+{
+	const struct field *x = &s->fields[f];
+
+	return x->class < 0 && !x->derive && x->token_of < 0 && (int)f != s->unknown_field;
+}
+
+static void
+clear_take(struct policy_source *to, const struct model *m, const struct source *s)
+{
+	to->clear = mem_zero(s->fields_n ? s->fields_n : 1, sizeof *to->clear);
+	for (unsigned f = 0; f < s->fields_n; f++) {
+		const struct field *x = &s->fields[f];
+		struct policy_clear *c = &to->clear[to->clear_n];
+		if (!clear_in_event(s, f))
+			continue;
+		snprintf(c->path, sizeof c->path, "%s", x->path);
+		c->subject = s->subject_field == (int)f;
+		if (x->domain >= 0) {
+			c->domain = m->domains[x->domain].name;
+			c->canonical = (uint8_t)x->canonical;
+		}
+		to->clear_n++;
+	}
 }
 
 static void
 source_take(struct policy *p, const struct model *m, const struct source *s)
 {
 	p->sources = mem_resize(p->sources, p->sources_n + 1, sizeof *p->sources);
-	p->sources[p->sources_n++] =
-	    (struct policy_source){.name = s->name, .where = where_text(s)};
+	struct policy_source *to = &p->sources[p->sources_n++];
+	*to = (struct policy_source){.name = s->name, .where = where_text(s)};
+	clear_take(to, m, s);
 	for (unsigned f = 0; f < s->fields_n; f++) {
 		p->sensitive = mem_resize(p->sensitive, p->sensitive_n + 1, sizeof *p->sensitive);
 		if (sensitive_of(m, s, f, &p->sensitive[p->sensitive_n]))
@@ -118,6 +150,7 @@ handoff_take(struct policy *p, const struct handoff *h)
 	for (unsigned i = 0; i < h->recipients_n; i++)
 		name_list_add(&to->recipients, h->recipients[i].s);
 	policy_digest_query(h->query ? h->query : "", to->query);
+	to->purpose = mem_string(h->purpose ? h->purpose : "");
 }
 
 static void
@@ -128,9 +161,12 @@ model_part_free(struct policy *p)
 	for (unsigned i = 0; i < p->handoffs_n; i++) {
 		free(p->handoffs[i].columns.s);
 		free(p->handoffs[i].recipients.s);
+		free(p->handoffs[i].purpose);
 	}
-	for (unsigned i = 0; i < p->sources_n; i++)
+	for (unsigned i = 0; i < p->sources_n; i++) {
 		free(p->sources[i].where);
+		free(p->sources[i].clear);
+	}
 	free(p->sensitive);
 	free(p->handoffs);
 	free(p->sources);
@@ -204,6 +240,10 @@ field_covered(const struct policy_sensitive *s, const struct model *m, const str
 		return weaker(e, source->name.s, x->name.s, "sealed to another class");
 	if (x->domain >= 0 && strcmp(m->domains[x->domain].name.s, s->domain.s) != 0)
 		return weaker(e, source->name.s, x->name.s, "has a token that it had not");
+	if (x->domain >= 0 && (uint8_t)x->canonical != s->canonical)
+		return weaker(e, source->name.s, x->name.s, "tokenised in another form");
+	if (x->padexp < s->padexp)
+		return weaker(e, source->name.s, x->name.s, "padded less");
 	if (!digests_signed(s, source, f))
 		return weaker(e, source->name.s, x->name.s, "read by a new derived field");
 	return true;
@@ -231,6 +271,37 @@ sensitive_covered(const struct policy_sensitive *s, const struct model *m,
 	return true;
 }
 
+/* Nothing is read in clear but what was signed to be. */
+static bool
+clear_covered(const struct policy_source *listed, const struct model *m,
+	      const struct source *source, struct err *e)
+{
+	for (unsigned f = 0; f < source->fields_n; f++) {
+		const struct field *x = &source->fields[f];
+		const struct policy_clear *c = NULL;
+		if (!clear_in_event(source, f))
+			continue;
+		for (unsigned i = 0; i < listed->clear_n && !c; i++)
+			if (strcmp(listed->clear[i].path, x->path) == 0)
+				c = &listed->clear[i];
+		if (!c)
+			return weaker(e, source->name.s, x->name.s, "read in clear");
+		if (x->domain < 0)
+			continue;
+		if (strcmp(m->domains[x->domain].name.s, c->domain.s) != 0)
+			return weaker(e, source->name.s, x->name.s, "has a token that it had not");
+		if ((uint8_t)x->canonical != c->canonical)
+			return weaker(e, source->name.s, x->name.s, "tokenised in another form");
+	}
+	for (unsigned i = 0; i < listed->clear_n; i++)
+		if (listed->clear[i].subject &&
+		    (source->subject_field < 0 ||
+		     strcmp(source->fields[source->subject_field].path, listed->clear[i].path)))
+			return weaker(e, source->name.s, listed->clear[i].path,
+				      "records are no longer bound to this person");
+	return true;
+}
+
 static bool
 source_covered(const struct policy *p, const struct model *m, const struct source *source,
 	       struct err *e)
@@ -251,6 +322,8 @@ source_covered(const struct policy *p, const struct model *m, const struct sourc
 		if (strcmp(p->sensitive[i].source.s, source->name.s) == 0 &&
 		    !sensitive_covered(&p->sensitive[i], m, source, e))
 			return false;
+	if (!clear_covered(listed, m, source, e))
+		return false;
 	if (source->unknown == UNKNOWN_SEAL && source->unknown_field >= 0 &&
 	    strcmp(m->classes[source->fields[source->unknown_field].class].s, p->unknown_class.s) !=
 		0)

@@ -8,6 +8,7 @@
 #define PROTO_SEAL_POLICY_MODEL_H
 
 #include "seal/policy.h"
+#include "seal/token.h"
 
 /*
  * Names every way in which `wanted` is weaker than the signed `is`, one sentence a line: a field no
@@ -23,6 +24,14 @@ unsigned policy_weaker(const struct policy *is, const struct policy *wanted, str
  * EXIT_PERMISSION, the first weakness and how many there are.
  */
 MUSTCHECK bool policy_model_check(const struct policy *is, const struct model *m, struct err *e);
+
+/*
+ * A token key that is about to be used: whether it is the one that the policy lists for its domain
+ * and epoch. Under another key a person has another pseudonym, which no erasure finds. False:
+ * EXIT_PERMISSION.
+ */
+MUSTCHECK bool policy_token_check(const struct policy *is, const char *domain,
+				  const struct token_key *key, struct err *e);
 
 /*
  * One hand-over of the model against the signed policy: listed, with this query, recipients that

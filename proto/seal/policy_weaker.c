@@ -80,6 +80,14 @@ field_compare(struct weak *w, const struct policy_sensitive *a, const struct pol
 			 "%s.%s: a token of domain %s is not signed; equal values would be seen to "
 			 "be equal",
 			 a->source.s, a->path, b->domain.s);
+	else if (*b->domain.s && a->canonical != b->canonical)
+		weak_add(w,
+			 "%s.%s: another canonical form than the signed one; a person would have "
+			 "another pseudonym, which no erasure finds",
+			 a->source.s, a->path);
+	if (b->padexp < a->padexp)
+		weak_add(w, "%s.%s: padded less than signed; lengths tell more", a->source.s,
+			 a->path);
 	if (a->subject && !b->subject)
 		weak_add(w, "%s.%s: no longer the subject; persons could not be erased any more",
 			 a->source.s, a->path);
@@ -117,6 +125,52 @@ fields_compare(struct weak *w)
 	}
 }
 
+static const struct policy_clear *
+clear_find(const struct policy_source *s, const char *path)
+{
+	for (unsigned i = 0; s && i < s->clear_n; i++)
+		if (!strcmp(s->clear[i].path, path))
+			return &s->clear[i];
+	return NULL;
+}
+
+/* What a signed source is read for in clear: a path that was not signed to be may hold anything. */
+static void
+clear_compare(struct weak *w, const struct policy_source *a, const struct policy_source *b)
+{
+	for (unsigned i = 0; i < b->clear_n; i++) {
+		const struct policy_clear *c = &b->clear[i], *was = clear_find(a, c->path);
+		if (!was && !sensitive_find(w->is, a->name.s, c->path)) /* else it is told */
+			weak_add(w, "%s.%s: read in clear, which is not signed", b->name.s,
+				 c->path);
+		else if (was && *c->domain.s && strcmp(was->domain.s, c->domain.s))
+			weak_add(w, "%s.%s: a token of domain %s is not signed", b->name.s, c->path,
+				 c->domain.s);
+		else if (was && *c->domain.s && was->canonical != c->canonical)
+			weak_add(w, "%s.%s: another canonical form than the signed one", b->name.s,
+				 c->path);
+	}
+}
+
+/* A path that is new, though sealed: what it tells in clear, and to whom it is sealed. */
+static void
+sealed_new(struct weak *w, const struct policy_sensitive *b)
+{
+	const char *unknown = w->is->unknown_class.s;
+	const struct policy_source *a = source_find(w->is, b->source.s);
+
+	if (sensitive_find(w->is, b->source.s, b->path) || clear_find(a, b->path))
+		return;
+	if (b->digests_n)
+		weak_add(w, "%s.%s: read by a derived field, and not signed", b->source.s, b->path);
+	if (*b->domain.s)
+		weak_add(w, "%s.%s: a token of domain %s is not signed", b->source.s, b->path,
+			 b->domain.s);
+	if (*unknown && strcmp(unknown, b->class.s))
+		weak_add(w, "%s.%s: sealed to class %s; as an undeclared field signed for %s",
+			 b->source.s, b->path, b->class.s, unknown);
+}
+
 /* A class that the policy does not know has no recipients: nothing could be sealed to it. */
 static void
 new_compare(struct weak *w)
@@ -126,6 +180,7 @@ new_compare(struct weak *w)
 		if (!policy_class(w->is, b->class.s))
 			weak_add(w, "%s.%s: class %s is not signed: nobody would be its recipient",
 				 b->source.s, b->path, b->class.s);
+		sealed_new(w, b);
 	}
 	for (unsigned i = 0; i < w->wanted->sources_n; i++) {
 		const struct policy_source *b = &w->wanted->sources[i];
@@ -135,6 +190,8 @@ new_compare(struct weak *w)
 		else if (strcmp(a->where, b->where))
 			weak_add(w, "source %s reads %s, signed for %s", b->name.s, b->where,
 				 a->where);
+		if (a)
+			clear_compare(w, a, b);
 	}
 }
 
@@ -159,6 +216,8 @@ handoff_compare(struct weak *w, const struct policy_handoff *b)
 	}
 	if (memcmp(a->query, b->query, POLICY_DIGEST_BYTES))
 		weak_add(w, "hand-over %s: another query than the signed one", b->name.s);
+	if (strcmp(policy_purpose(a), policy_purpose(b)))
+		weak_add(w, "hand-over %s: another purpose than the signed one", b->name.s);
 	for (unsigned i = 0; i < b->recipients.n; i++)
 		if (!name_list_has(&a->recipients, b->recipients.s[i].s))
 			weak_add(w, "hand-over %s: recipient %s is not signed", b->name.s,
@@ -206,6 +265,28 @@ policy_model_check(const struct policy *is, const struct model *m, struct err *e
 }
 
 bool
+policy_token_check(const struct policy *is, const char *domain, const struct token_key *key,
+		   struct err *e)
+{
+	unsigned epoch = token_key_epoch(key);
+	const struct policy_token *t = policy_token(is, domain, epoch);
+	uint8_t id[KEY_ID_BYTES];
+
+	if (!t)
+		return err_set(e, EXIT_PERMISSION,
+			       "the token key of domain %s, epoch %u is not in the signed policy; "
+			       "`weir keys policy sign` puts it there, then `weir apply`",
+			       domain, epoch);
+	token_key_id(key, id);
+	if (memcmp(t->id, id, sizeof id))
+		return err_set(e, EXIT_PERMISSION,
+			       "the token key of domain %s, epoch %u is another than the signed "
+			       "policy lists: put the right file back",
+			       domain, epoch);
+	return true;
+}
+
+bool
 policy_handoff_check(const struct policy *is, const struct handoff *h, struct err *e)
 {
 	const struct policy_handoff *a = policy_handoff(is, h->name.s);
@@ -218,6 +299,10 @@ policy_handoff_check(const struct policy *is, const struct handoff *h, struct er
 	if (memcmp(a->query, digest, sizeof digest))
 		return err_set(e, EXIT_PERMISSION,
 			       "hand-over %s: its query is another than the signed one", h->name.s);
+	if (strcmp(policy_purpose(a), h->purpose ? h->purpose : ""))
+		return err_set(e, EXIT_PERMISSION,
+			       "hand-over %s: its purpose is another than the signed one",
+			       h->name.s);
 	for (unsigned i = 0; i < h->recipients_n; i++)
 		if (!name_list_has(&a->recipients, h->recipients[i].s))
 			return err_set(e, EXIT_PERMISSION,

@@ -1,8 +1,8 @@
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "seal/policy.h"
+#include "seal/policy_text.h"
 #include "seal/private.h"
 
 /* What two policies differ in, each difference with what it means for whoever signs it. */
@@ -34,46 +34,6 @@ key_equal(const uint8_t *a, const uint8_t *b)
 	return memcmp(a, b, KEY_PUBLIC_BYTES) == 0;
 }
 
-/* The first half of a key's id: enough to compare by eye. */
-struct id_text {
-	char s[2 * 8 + 1];
-};
-
-static struct id_text
-id_text(const uint8_t *pk)
-{
-	uint8_t id[KEY_ID_BYTES];
-	struct id_text t;
-
-	key_id(pk, id);
-	for (unsigned i = 0; i < 8; i++)
-		snprintf(t.s + 2 * i, 3, "%02x", id[i]);
-	return t;
-}
-
-static void
-list_text(const struct name_list *l, char *out, size_t max)
-{
-	size_t at = 0;
-
-	snprintf(out, max, "nobody");
-	for (unsigned i = 0; i < l->n && at < max; i++)
-		at += (size_t)snprintf(out + at, max - at, "%s%s", i ? ", " : "", l->s[i].s);
-}
-
-/* The members of a role, by name. */
-static void
-members_text(const struct policy *p, const char *role, char *out, size_t max)
-{
-	size_t at = 0;
-
-	snprintf(out, max, "no member");
-	for (unsigned i = 0; i < p->members_n && at < max; i++)
-		if (name_list_has(&p->members[i].roles, role))
-			at += (size_t)snprintf(out + at, max - at, "%s%s", at ? ", " : "",
-					       p->members[i].name.s);
-}
-
 /* The classes that a role opens. */
 static void
 classes_text(const struct policy *p, const char *role, char *out, size_t max)
@@ -101,7 +61,7 @@ classes_differ(struct words *w, const struct policy *a, const struct policy *b)
 		for (unsigned j = 0; j < c->roles.n; j++) {
 			if (name_list_has(before, c->roles.s[j].s))
 				continue;
-			members_text(b, c->roles.s[j].s, who, sizeof who);
+			policy_members_text(b, c->roles.s[j].s, who, sizeof who);
 			say(w, '+', true,
 			    "role %s (%s) can open class %s: all that is sealed to it from "
 			    "now on%s",
@@ -134,13 +94,14 @@ roles_differ(struct words *w, const struct policy *a, const struct policy *b)
 		const struct policy_role *r = &b->roles[i], *old = policy_role(a, r->name.s);
 		if (!old)
 			say(w, '+', false, "role %s, epoch %u, key %s", r->name.s, r->epoch,
-			    id_text(r->pk).s);
+			    policy_id_text(r->pk).s);
 		else if (!key_equal(old->pk, r->pk))
 			say(w, '~', r->epoch <= old->epoch,
 			    "role %s has another key, %s for %s (epoch %u after %u): only who "
 			    "holds "
 			    "the new secret opens what is sealed from now on",
-			    r->name.s, id_text(r->pk).s, id_text(old->pk).s, r->epoch, old->epoch);
+			    r->name.s, policy_id_text(r->pk).s, policy_id_text(old->pk).s, r->epoch,
+			    old->epoch);
 		else if (old->epoch != r->epoch)
 			say(w, '~', false, "role %s: epoch %u after %u, the same key", r->name.s,
 			    r->epoch, old->epoch);
@@ -182,12 +143,12 @@ members_differ(struct words *w, const struct policy *a, const struct policy *b)
 	for (unsigned i = 0; i < b->members_n; i++) {
 		const struct policy_member *m = &b->members[i], *old = policy_member(a, m->name.s);
 		if (!old)
-			say(w, '+', false, "member %s, key %s", m->name.s, id_text(m->pk).s);
+			say(w, '+', false, "member %s, key %s", m->name.s, policy_id_text(m->pk).s);
 		else if (!key_equal(old->pk, m->pk))
 			say(w, '~', true,
 			    "member %s has another key, %s for %s: make sure that it is "
 			    "theirs",
-			    m->name.s, id_text(m->pk).s, id_text(old->pk).s);
+			    m->name.s, policy_id_text(m->pk).s, policy_id_text(old->pk).s);
 		member_roles_differ(w, b, old, m);
 	}
 	for (unsigned i = 0; i < a->members_n; i++)
@@ -216,19 +177,20 @@ deployment_differs(struct words *w, const struct policy *a, const struct policy 
 		say(w, '~', true,
 		    "escrow key %s: its holder can open everything that is sealed from "
 		    "now on",
-		    id_text(b->escrow).s);
+		    policy_id_text(b->escrow).s);
 	if (!key_equal(a->audit, b->audit))
-		say(w, '~', true, "audit key %s signs the chain of releases", id_text(b->audit).s);
+		say(w, '~', true, "audit key %s signs the chain of releases",
+		    policy_id_text(b->audit).s);
 	for (unsigned i = 0; i < b->sealers_n; i++)
 		if (!sealer_in(a, b->sealers[i]))
 			say(w, '+', true, "sealer %s: envelopes that it signs are believed",
-			    id_text(b->sealers[i]).s);
+			    policy_id_text(b->sealers[i]).s);
 	for (unsigned i = 0; i < a->sealers_n; i++)
 		if (!sealer_in(b, a->sealers[i]))
 			say(w, '-', false,
 			    "sealer %s is not believed any more: what it has signed cannot "
 			    "be opened",
-			    id_text(a->sealers[i]).s);
+			    policy_id_text(a->sealers[i]).s);
 }
 
 /* ---- what is protected ---- */
@@ -257,6 +219,28 @@ digests_new(const struct policy_sensitive *old, const struct policy_sensitive *s
 	return n;
 }
 
+/* A person whose identifier is written in another form is another one. */
+static void
+form_differs(struct words *w, const char *source, const char *path, const char *domain,
+	     unsigned old, unsigned now)
+{
+	if (domain[0] && old != now)
+		say(w, '~', true,
+		    "%s.%s is tokenised in the form \"%s\", no longer \"%s\": the same person has "
+		    "other tokens and another pseudonym from now on",
+		    source, path, policy_form_name(now), policy_form_name(old));
+}
+
+static void
+pad_differs(struct words *w, const struct policy_sensitive *old, const struct policy_sensitive *s)
+{
+	if (old->padexp != s->padexp)
+		say(w, '~', s->padexp < old->padexp,
+		    "%s.%s is padded to %u bytes, no longer to %u: its length tells %s",
+		    s->source.s, s->path, s->padexp ? 1u << s->padexp : 0,
+		    old->padexp ? 1u << old->padexp : 0, s->padexp < old->padexp ? "more" : "less");
+}
+
 static void
 protection_differs(struct words *w, const struct policy_sensitive *old,
 		   const struct policy_sensitive *s)
@@ -276,6 +260,10 @@ protection_differs(struct words *w, const struct policy_sensitive *old,
 		    source, path, s->domain.s);
 	if (old && old->domain.s[0] && !s->domain.s[0])
 		say(w, '-', false, "%s.%s gets no token any more", source, path);
+	if (old && strcmp(old->domain.s, s->domain.s) == 0)
+		form_differs(w, source, path, s->domain.s, old->canonical, s->canonical);
+	if (old)
+		pad_differs(w, old, s);
 	if (s->subject && (!old || !old->subject))
 		say(w, '+', false, "%s: records are bound to the person in %s, who can be erased",
 		    source, path);
@@ -323,6 +311,46 @@ source_find(const struct policy *p, const char *name)
 	return NULL;
 }
 
+static const struct policy_clear *
+clear_find(const struct policy_source *s, const char *path)
+{
+	for (unsigned i = 0; s && i < s->clear_n; i++)
+		if (strcmp(s->clear[i].path, path) == 0)
+			return &s->clear[i];
+	return NULL;
+}
+
+/* One line a path: in a list one of them would not be seen. */
+static void
+clear_differs(struct words *w, const struct policy_source *old, const struct policy_source *s)
+{
+	const char *name = s->name.s;
+
+	for (unsigned i = 0; i < s->clear_n; i++) {
+		const struct policy_clear *c = &s->clear[i], *was = clear_find(old, c->path);
+		if (!was)
+			say(w, '+', true, "%s.%s is read in clear", name, c->path);
+		if (c->domain.s[0] && (!was || strcmp(was->domain.s, c->domain.s) != 0))
+			say(w, '+', true, "%s.%s gets a token of domain %s", name, c->path,
+			    c->domain.s);
+		else if (was)
+			form_differs(w, name, c->path, c->domain.s, was->canonical, c->canonical);
+		if (c->subject && (!was || !was->subject))
+			say(w, '+', false,
+			    "%s: records are bound to the person in %s, who can be erased", name,
+			    c->path);
+		if (was && was->subject && !c->subject)
+			say(w, '-', true, "%s: records are no longer bound to the person in %s",
+			    name, c->path);
+	}
+	for (unsigned i = 0; old && i < old->clear_n; i++)
+		if (!clear_find(s, old->clear[i].path))
+			say(w, '-', old->clear[i].subject, "%s.%s is not read in clear any more%s",
+			    name, old->clear[i].path,
+			    old->clear[i].subject ? "; records were bound to the person in it"
+						  : "");
+}
+
 static void
 sources_differ(struct words *w, const struct policy *a, const struct policy *b)
 {
@@ -330,12 +358,12 @@ sources_differ(struct words *w, const struct policy *a, const struct policy *b)
 		const struct policy_source *s = &b->sources[i], *old = source_find(a, s->name.s);
 		if (!old)
 			say(w, '+', true,
-			    "source %s reads %s: its fields are in clear, but those that are "
-			    "listed as sealed",
-			    s->name.s, s->where);
+			    "source %s reads %s: only what is listed here of its events", s->name.s,
+			    s->where);
 		else if (strcmp(old->where, s->where) != 0)
 			say(w, '~', true, "source %s reads %s, no longer %s", s->name.s, s->where,
 			    old->where);
+		clear_differs(w, old, s);
 	}
 	for (unsigned i = 0; i < a->sources_n; i++)
 		if (!source_find(b, a->sources[i].name.s))
@@ -368,9 +396,12 @@ handoff_differs(struct words *w, const struct policy_handoff *old, const struct 
 			say(w, '-', false, "hand-over %s has no column %s any more", h->name.s,
 			    old->columns.s[i].s);
 	if (memcmp(old->query, h->query, POLICY_DIGEST_BYTES) != 0) {
-		list_text(&h->recipients, list, sizeof list);
+		policy_list_text(&h->recipients, list, sizeof list);
 		say(w, '~', true, "hand-over %s asks another query, for %s", h->name.s, list);
 	}
+	if (strcmp(policy_purpose(old), policy_purpose(h)) != 0)
+		say(w, '~', true, "hand-over %s is for another purpose: %.400s; before: %.400s",
+		    h->name.s, policy_purpose(h), policy_purpose(old));
 }
 
 static void
@@ -385,14 +416,42 @@ handoffs_differ(struct words *w, const struct policy *a, const struct policy *b)
 			handoff_differs(w, old, h);
 			continue;
 		}
-		list_text(&h->recipients, list, sizeof list);
-		say(w, '+', true, "hand-over %s: its rows leave the database, opened, for %s",
-		    h->name.s, list);
+		policy_list_text(&h->recipients, list, sizeof list);
+		say(w, '+', true,
+		    "hand-over %s: its rows leave the database, opened, for %s: %.400s", h->name.s,
+		    list, policy_purpose(h));
 	}
 	for (unsigned i = 0; i < a->handoffs_n; i++)
 		if (!policy_handoff(b, a->handoffs[i].name.s))
 			say(w, '-', false, "hand-over %s is gone; files that were made stay",
 			    a->handoffs[i].name.s);
+}
+
+/* ---- token keys ---- */
+
+static void
+tokens_differ(struct words *w, const struct policy *a, const struct policy *b)
+{
+	for (unsigned i = 0; i < b->tokens_n; i++) {
+		const struct policy_token *t = &b->tokens[i];
+		const struct policy_token *old = policy_token(a, t->domain.s, t->epoch);
+		if (!old)
+			say(w, '+', false, "token key of domain %s, epoch %u, id %s", t->domain.s,
+			    t->epoch, policy_hex_text(t->id).s);
+		else if (memcmp(old->id, t->id, KEY_ID_BYTES) != 0)
+			say(w, '~', true,
+			    "domain %s, epoch %u has another token key, id %s for %s: persons get "
+			    "other pseudonyms, and those under the old key cannot be erased "
+			    "without it",
+			    t->domain.s, t->epoch, policy_hex_text(t->id).s,
+			    policy_hex_text(old->id).s);
+	}
+	for (unsigned i = 0; i < a->tokens_n; i++)
+		if (!policy_token(b, a->tokens[i].domain.s, a->tokens[i].epoch))
+			say(w, '-', true,
+			    "the token key of domain %s, epoch %u is gone: persons who are known "
+			    "under it alone cannot be erased",
+			    a->tokens[i].domain.s, a->tokens[i].epoch);
 }
 
 unsigned
@@ -412,76 +471,8 @@ policy_difference(const struct policy *from, const struct policy *to, struct buf
 	roles_differ(&w, a, to);
 	members_differ(&w, a, to);
 	handoffs_differ(&w, a, to);
+	tokens_differ(&w, a, to);
 	deployment_differs(&w, a, to);
 	*weaker = w.weaker;
 	return w.lines;
-}
-
-/* ---- the whole ---- */
-
-static void
-moment_print(struct buf *b, const char *what, int64_t ms)
-{
-	char text[VALUE_FORMAT_MAX];
-	struct value v = value_timestamp(ms > INT64_MAX / 1000 ? INT64_MAX : ms * 1000);
-	static const int64_t year_10000_us = 253402300800000000;
-
-	if (v.integer >= year_10000_us) {
-		buf_printf(b, "  %-12s no end\n", what);
-		return;
-	}
-	size_t n = value_format(&v, text);
-	buf_printf(b, "  %-12s %.*s\n", what, (int)n, text);
-}
-
-static void
-protected_show(const struct policy *p, struct buf *b)
-{
-	for (unsigned i = 0; i < p->sources_n; i++)
-		buf_printf(b, "  source       %s reads %s\n", p->sources[i].name.s,
-			   p->sources[i].where);
-	for (unsigned i = 0; i < p->sensitive_n; i++) {
-		const struct policy_sensitive *s = &p->sensitive[i];
-		buf_printf(b, "  sealed       %s.%s to class %s%s%s%s", s->source.s, s->path,
-			   s->class.s, s->domain.s[0] ? ", token " : "", s->domain.s,
-			   s->subject ? ", the person" : "");
-		if (s->digests_n)
-			buf_printf(b, ", read by %u derived", s->digests_n);
-		buf_text(b, "\n");
-	}
-	buf_printf(b, "  undeclared   %s%s\n",
-		   p->unknown_class.s[0] ? "sealed to class " : "not kept", p->unknown_class.s);
-}
-
-void
-policy_show(const struct policy *p, struct buf *words)
-{
-	char list[1024];
-
-	buf_printf(words, "policy of pipeline %s, serial %llu\n", p->pipeline.s,
-		   (unsigned long long)p->serial);
-	moment_print(words, "from", p->not_before_ms);
-	moment_print(words, "until", p->not_after_ms);
-	protected_show(p, words);
-	for (unsigned i = 0; i < p->classes_n; i++) {
-		list_text(&p->classes[i].roles, list, sizeof list);
-		buf_printf(words, "  class        %s opened by %s, escrow\n", p->classes[i].name.s,
-			   list);
-	}
-	for (unsigned i = 0; i < p->roles_n; i++) {
-		members_text(p, p->roles[i].name.s, list, sizeof list);
-		buf_printf(words, "  role         %s, epoch %u, key %s: %s\n", p->roles[i].name.s,
-			   p->roles[i].epoch, id_text(p->roles[i].pk).s, list);
-	}
-	for (unsigned i = 0; i < p->members_n; i++)
-		buf_printf(words, "  member       %s, key %s\n", p->members[i].name.s,
-			   id_text(p->members[i].pk).s);
-	for (unsigned i = 0; i < p->handoffs_n; i++) {
-		list_text(&p->handoffs[i].recipients, list, sizeof list);
-		buf_printf(words, "  hand-over    %s for %s\n", p->handoffs[i].name.s, list);
-	}
-	buf_printf(words, "  escrow       key %s\n", id_text(p->escrow).s);
-	for (unsigned i = 0; i < p->sealers_n; i++)
-		buf_printf(words, "  sealer       key %s\n", id_text(p->sealers[i]).s);
-	buf_printf(words, "  audit        key %s\n", id_text(p->audit).s);
 }

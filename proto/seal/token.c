@@ -125,6 +125,7 @@ struct token_secret {			      /* in the arena */
 struct token_key {
 	struct token_secret *secret;
 	uint8_t head[TOKEN_BYTES - HASH_BYTES];
+	uint8_t id[KEY_ID_BYTES];
 };
 
 static void
@@ -152,6 +153,7 @@ token_key_new(const struct key *k, const char *domain, unsigned epoch, struct to
 	state_start(s->sid_state, key_secret_bytes(k), "weir1.sid");
 	*out = mem_zero(1, sizeof **out);
 	(*out)->secret = s;
+	b2b(key_secret_bytes(k), "weir1.tokenkey", "", 0, (*out)->id, KEY_ID_BYTES);
 	(*out)->head[0] = TOKEN_VERSION;
 	(*out)->head[1] = (uint8_t)epoch;
 	(*out)->head[2] = (uint8_t)(number >> 8);
@@ -166,6 +168,18 @@ token_key_free(struct token_key *t)
 		return;
 	arena_free(t->secret);
 	free(t);
+}
+
+void
+token_key_id(const struct token_key *t, uint8_t out[static KEY_ID_BYTES])
+{
+	memcpy(out, t->id, KEY_ID_BYTES);
+}
+
+unsigned
+token_key_epoch(const struct token_key *t)
+{
+	return t->head[1];
 }
 
 static void

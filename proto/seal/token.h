@@ -4,7 +4,10 @@
  *
  *   payload  version u8 = 1 | epoch u8 | domain u16 | B2b-128(token key, "weir1.token", canonical)
  *   domain   the first two bytes, big-endian, of B2b-128(no key, "weir1.domain", name)
- *   sid      B2b-128(token key of the subject's domain, "weir1.sid", canonical)
+ *   sid      B2b-128(token key of the subject's domain, lowest epoch, "weir1.sid", canonical)
+ *
+ * Tokens are made with the key of the highest epoch. A sid stays the same whatever is rotated: a
+ * tombstone is by sid, and a person who was erased must not come back under another.
  *
  * Canonical forms (enum canonical of model.h). Before any: a value that is null, float, json or
  * sealed has none; other types than text are taken in their canonical text (value_print).
@@ -46,6 +49,13 @@ struct token_key; /* one domain and epoch; in the arena */
 MUSTCHECK enum seal_error token_key_new(const struct key *k, const char *domain, unsigned epoch,
 					struct token_key **out);
 void token_key_free(struct token_key *t);
+
+/*
+ * What a policy knows a token key by: B2b-128(key, "weir1.tokenkey", ""). It tells nothing of the
+ * key; an Ed25519 or X25519 key has key_id instead.
+ */
+void token_key_id(const struct token_key *t, uint8_t out[static KEY_ID_BYTES]);
+unsigned token_key_epoch(const struct token_key *t);
 
 void token_make(const struct token_key *t, const char *canonical, size_t n,
 		uint8_t out[static TOKEN_BYTES]);

@@ -129,11 +129,11 @@ def policy(root, body):
 
 
 def policy_body(pipeline, role, escrow, sealer, audit, member, member_name="ana", role_name="data_science", **other):
-    """The 14 fields; `other` replaces some by number: f9=[...]."""
+    """The 15 fields; `other` replaces some by number: f9=[...]."""
     body = [1, 0, 2**62, pipeline, [["financial", [role_name]], ["dead_letter", [role_name]]],
             [[role_name, 1, role.public]], escrow.public, [sealer.public], audit.public,
-            [["application", "amount", "financial", "", False, []]], "", [[member_name, member.public, [role_name]]],
-            [], [["application", "file application"]]]
+            [["application", "amount", "financial", "", 0, 4, False, []]], "", [[member_name, member.public, [role_name]]],
+            [], [["application", "file application", []]], []]
     for key, value in other.items():
         body[int(key[1:])] = value
     return body

@@ -214,13 +214,33 @@ def test_the_command_refuses_another_fields_value_in_a_fold(scene):
 
 def test_a_hand_over_does_not_take_a_moved_value(scene):
     a, b = carried(scene, "L00010", "amount"), carried(scene, "L00010", "name")
-    before = set((scene.directory / "out").iterdir())
     with tampered(scene, put("L00010", "amount", b), put("L00010", "name", a)):
-        scene.command("handoff", "run", "risk", scene.file, codes=(0, 1), timeout=30)
-    made, = set((scene.directory / "out").iterdir()) - before
-    _, content = handover.decode(made.read_bytes(), load_key(scene.member_key, sealing.PASSPHRASE))
-    row, = [r for r in map(json.loads, content.splitlines()) if r["case_id"] == "L00010"]
+        row = handed_over(scene)["L00010"]
     assert row["amount"] == row["name"] == AUTH
+
+
+def handed_over(w):
+    before = set((w.directory / "out").iterdir())
+    w.command("handoff", "run", "risk", w.file, codes=(0, 1), timeout=30)
+    made, = set((w.directory / "out").iterdir()) - before
+    _, content = handover.decode(made.read_bytes(), load_key(w.member_key, sealing.PASSPHRASE))
+    return {r["case_id"]: r for r in map(json.loads, content.splitlines())}
+
+
+def test_a_hand_over_does_not_take_a_column_that_was_renamed(scene):
+    """The signed query and its column names stay as they are; what lies under a name is another field."""
+    rename = lambda *pairs: [f"ALTER TABLE {TABLE} RENAME {a} TO {b}" for a, b in pairs]
+    with scene.superuser() as c:
+        for there, back in (([("name", "kept"), ("birth", "name")], [("name", "birth"), ("kept", "name")]),
+                            ([("amount", "kept"), ("income", "amount")], [("amount", "income"), ("kept", "amount")])):
+            for s in rename(*there):
+                c.execute(s)
+            try:
+                assert all(r[there[0][0]] == AUTH for r in handed_over(scene).values())
+            finally:
+                for s in rename(*back):
+                    c.execute(s)
+    assert all(r["name"] == expected(application(int(case[1:])))["name"] for case, r in handed_over(scene).items())
 
 
 def test_a_wrap_moved_to_another_key(scene, reader):
@@ -445,9 +465,15 @@ def fitting_tables(w, word):
     (("name: { type: text, sensitive: identity, path: customer.name }", "name: { type: text, sensitive: financial, path: customer.name }"),
      "name"),
     (("    subject: cpf\n", ""), "subject"),
+    (("      channel: text\n", "      channel: { type: text, path: secret_note }\n"), "application.secret_note: read in clear"),
+    (("      channel: text\n", "      channel: { type: text, path: customer.note }\n"), "application.customer.note: read in clear"),
+    ((", canonical: cpf, pad: 16", ", pad: 16"), "canonical form"),
+    ((", canonical: cpf, pad: 16", ", canonical: cpf, pad: 0"), "padded less"),
     (("recipients: [ana]", "recipients: [ana]\n    format: csv"), None),
     (("SELECT case_id, name, amount FROM", "SELECT case_id, name, amount, income FROM"), "risk"),
-], ids=["no-longer-sensitive", "new-derive", "another-class", "no-subject", "another-format", "another-query"])
+    (("purpose: test of hand-overs", "purpose: marketing"), "risk"),
+], ids=["no-longer-sensitive", "new-derive", "another-class", "no-subject", "clear-of-undeclared", "clear-of-a-neighbour", "canonical",
+        "pad", "another-format", "another-query", "another-purpose"])
 def test_a_pipeline_file_that_is_weaker_than_what_was_signed(scene, change, word):
     """Whoever edits the one file declassifies nothing: apply refuses it, and so does ingest, even where the tables were
     made to fit."""

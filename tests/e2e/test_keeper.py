@@ -111,6 +111,31 @@ def test_a_hangup_takes_a_new_policy(sealed):
     sealed.stop(process)
 
 
+def test_a_policy_in_force_ends_windows(sealed):
+    """Without a signal: a role that was revoked gets no key of a window that begins after `apply`, and few births do it."""
+    sealed.file.write_text(sealed.file.read_text() + "limits:\n  key_window: 3s\n")
+    sealed.keys_command("grant", "role", "auditors", "--class", "identity", "--member-key", sealed.member_key)
+    sealed.apply()
+    roles = "SELECT count(DISTINCT w.rkid) FROM key_schema.envelope e JOIN key_schema.wrap w USING (pipeline, kid) WHERE e.class = 'identity' AND "
+    with sealed.superuser() as c:
+        count = lambda where, *args: c.execute(roles + where, args).fetchone()[0]
+        process = sealed.up()
+        wait_for("keys of both roles and escrow", lambda: count("true") == 3, 20 * SLOW)
+        sealed.keys_command("revoke", "role", "auditors", "--class", "identity")
+        sealed.apply()
+        applied, = c.execute("SELECT clock_timestamp()").fetchone()
+        since = lambda: c.execute("SELECT count(*) FROM key_schema.envelope WHERE published_at > %s", (applied,)).fetchone()[0]
+        wait_for("keys after that", lambda: since() >= 6, 30 * SLOW)
+        assert count("published_at > %s", applied) == 2
+    found = {r["role"]: r for r in rows(sealed, process)}
+    assert found["keeper"]["births"] == 2 and found["ingest"]["births"] == 2
+    sealing.write(sealed.data / "application-1.ndjson", [sealing.application(n) for n in range(20, 30)])
+    sealed.wait_ready(process)
+    with sealed.superuser() as c:
+        wait_for("events", lambda: c.execute("SELECT count(*) FROM development_schema.raw_application").fetchone() == (10,), 30 * SLOW)
+    sealed.stop(process)
+
+
 def test_deaths_while_events_flow(sealed):
     """Windows turn every second; keeper, ingest and everyone die in between: each event is there once."""
     sealed.file.write_text(sealed.file.read_text() + "limits:\n  key_window: 1s\n")

@@ -10,9 +10,11 @@ import subprocess
 import psycopg
 import pytest
 
+import seal_writer
 import sealing
 from sealing import application, call, cpf_of, write
 from ports import wait_for
+from sealing import weir_reader
 from weir import BIN, SLOW
 
 N = 30
@@ -199,14 +201,42 @@ def test_escrow_opens_for_a_role_that_lost_its_members(keys):
 def test_token_keys_have_epochs(keys):
     told = keys.keys_json("rotate", "token", "person", yes=False)
     assert told["epoch"] == 2 and (keys.keys / "token-person-2.key").exists()
+    assert "policy sign" in told["next"] and "weir apply" in told["next"]
+    write(keys.data / "application-9.ndjson", [application(9, seq=6)])
+    refused = keys.command("run", "--until", "now", keys.file, codes=(77,), timeout=60)
+    assert "token key of domain person, epoch 2 is not in the signed policy" in refused.stderr
+    (keys.data / "application-9.ndjson").unlink()
+    signed = keys.keys_json("policy", "sign")
+    assert any("+ token key of domain person, epoch 2" in line for line in signed["changes"])
+    keys.apply()
     keys.feed([application(9, seq=7)])
     tokens = {t[:4] for t, in keys.query("SELECT cpf_token FROM development_schema.raw_application WHERE case_id = 'L00009'")}
     assert tokens == {"0101", "0102"}
 
 
+def test_a_token_key_under_another_ones_name(keys):
+    """Persons would have other pseudonyms, which no erasure finds: everything that uses or looks at the key says so."""
+    there = keys.keys / "token-person-1.key"
+    kept = there.rename(keys.directory / "kept")
+    assert keys.keys_json("rotate", "token", "person", yes=False)["epoch"] == 1  # none is there
+    words = "token key of domain person, epoch 1 is another than the signed policy lists"
+    try:
+        assert words in keys.command("run", "--until", "now", keys.file, codes=(77,), timeout=60).stderr
+        assert words in keys.keys_command("erase", "--domain", "person", yes=False, codes=(77,), input=cpf_of(9) + "\n").stderr
+        checked = keys.command("check", keys.file, codes=None)
+        assert checked.returncode and words in checked.stdout
+        verified = keys.keys_json("verify", yes=False, codes=(65,))
+        assert any(words in line for line in verified["not"])
+    finally:
+        kept.rename(there)
+    assert keys.keys_json("verify", yes=False)["problems"] == 0
+
+
 @pytest.mark.parametrize("by", ["stdin", "file"])
 def test_an_erased_person_never_opens_again_in_any_epoch(keys, by):
     keys.keys_command("rotate", "token", "person", yes=False)
+    keys.sign()
+    keys.apply()
     keys.feed([application(9, seq=7)])
     digits = cpf_of(9)
     identifier = f"{digits[:3]}.{digits[3:6]}.{digits[6:9]}-{digits[9:]}\n"
@@ -216,7 +246,7 @@ def test_an_erased_person_never_opens_again_in_any_epoch(keys, by):
         path.write_text(identifier)
         options, given = ["--subject-file", path], None
     told = keys.keys_json("erase", "--domain", "person", *options, yes=False, input=given)
-    assert (told["sids"], told["erased"], told["tombstones"]) == (2, 2, 2)
+    assert (told["sids"], told["erased"], told["tombstones"]) == (4, 2, 4)  # as it is written, and digits, in each epoch
     assert any("window" in line for line in told["did"])
     rows = keys.rows("SELECT * FROM raw_application ORDER BY case_id, seq")
     for row in rows:
@@ -225,9 +255,9 @@ def test_an_erased_person_never_opens_again_in_any_epoch(keys, by):
         else:
             assert same(row, int(row["case_id"][1:]))
     again = keys.keys_json("erase", "--domain", "person", *options, yes=False, input=given)
-    assert (again["erased"], again["erased_before"]) == (0, 2)
+    assert (again["erased"], again["erased_before"]) == (0, 4)
     audit = keys.query("SELECT kind, cardinality(sids), detail::text, purpose FROM key_schema.audit WHERE kind = 'erase'")
-    assert audit[0][:2] == ("erase", 2) and digits not in str(audit)
+    assert audit[0][:2] == ("erase", 4) and digits not in str(audit)
     keys.feed([application(9, seq=8)])
     assert keys.query("SELECT DISTINCT secret FROM key_schema.subject WHERE erased_at IS NOT NULL") == [(None,)]
     assert all(r["name"] == {"$sealed": "erased"} for r in keys.rows("SELECT name FROM raw_application WHERE case_id = 'L00009'"))
@@ -255,7 +285,8 @@ def test_verify_names_what_is_wrong(keys):
 
 def test_a_wrap_of_another_key_is_noticed(keys):
     role = keys.role_key()
-    (a, wrap_a), (b, wrap_b) = keys.query("SELECT kid, wrap FROM key_schema.wrap WHERE rkid = %s ORDER BY kid LIMIT 2", role.id)
+    (a, wrap_a), (b, wrap_b) = keys.query("SELECT w.kid, w.wrap FROM key_schema.wrap w JOIN key_schema.envelope e"
+                                            " USING (pipeline, kid) WHERE w.rkid = %s AND e.class <> 'dead_letter' ORDER BY kid LIMIT 2", role.id)
     with keys.superuser() as c:
         c.execute("UPDATE key_schema.wrap SET wrap = %s WHERE kid = %s AND rkid = %s", (wrap_b, a, role.id))
     bad = keys.keys_json("verify", "--member-key", keys.member_key, codes=(65,))
@@ -445,3 +476,23 @@ def test_two_hand_overs_at_once_are_two_files(keys):
     for path in keys.out.iterdir():
         opened = keys.command("open", "file", path, "--member-key", keys.member_key, "--passphrase-file", keys.passphrase)
         assert len(opened.stdout.splitlines()) == N
+
+
+def test_a_root_of_the_database_alone_is_not_believed(keys):
+    """Its administrator puts a root and a policy of his own there."""
+    mine = seal_writer.Signer()
+    with keys.superuser() as c:
+        body, = c.execute("SELECT body FROM key_schema.policy ORDER BY serial DESC LIMIT 1").fetchone()
+        c.execute("SET session_replication_role = replica")
+        c.execute("UPDATE key_schema.policy SET body = %s", (bytes(body)[:-64] + mine.sign(b"WRP1-policy", bytes(body)[:-64]),))
+        c.execute("UPDATE admin_schema.pipeline SET policy_root = %s", (mine.public,))
+    with keys.reader() as r, pytest.raises(weir_reader.SealError):
+        list(r.rows("SELECT name FROM development_schema.raw_application", purpose=PURPOSE))
+    told = keys.directory / "told.pub"
+    (keys.keys / "root.pub").rename(told)
+    assert "signature" in keys.opened("raw_application", codes=(77,)).stderr  # the policy in the key directory is of another
+    (keys.keys / "policy").unlink()
+    keys.opened("raw_application")  # nothing else is known
+    assert "another root" in keys.opened("raw_application", "--root", told, codes=(77,)).stderr
+    told.rename(keys.keys / "root.pub")
+    assert "another root" in keys.opened("raw_application", codes=(77,)).stderr

@@ -242,7 +242,9 @@ def test_policies_that_are_wrong(world_of_keys):
             ({"f4": [["dead_letter", ["data_science"]], ["financial", ["nobody"]]]}, "policy"), \
             ({"f5": [["data_science", 1, bytes(32)]]}, "lowpoint"), ({"f6": bytes(32)}, "lowpoint"), ({"f7": []}, "policy"), \
             ({"f7": [b"\x01" + bytes(31)]}, "lowpoint"), ({"f8": b"short"}, "malformed"), \
-            ({"f12": [["risk", [], ["nobody"], bytes(16)]]}, "policy"), ({"f11": [["a", bytes(31), []]]}, "malformed"):
+            ({"f12": [["risk", [], ["nobody"], bytes(16), ""]]}, "policy"), ({"f14": [["person", 1, bytes(16)]] * 2}, "policy"), \
+            ({"f14": [["person", 0, bytes(16)]]}, "policy"), ({"f13": [["application", "x", [["", "", 0, False]]]]}, "malformed"), \
+            ({"f13": [["application", "x", [["a", "", 1, False]]]]}, "malformed"), ({"f11": [["a", bytes(31), []]]}, "malformed"):
         refused(error, policy.decode, w.file(**change), w.root.public)
 
 

@@ -382,6 +382,13 @@ def test_check_names_every_drift(roles):
     assert w.json("check", w.file)["outcome"] == "good"
 
 
+def test_temporary_tables_of_a_running_loader_are_no_drift(roles):
+    w = roles.w
+    with psycopg.connect((w.logins / "load.login").read_text().strip(), autocommit=True) as c:
+        c.execute("CREATE TEMPORARY TABLE stage (n serial PRIMARY KEY, words text)")
+        assert w.json("check", w.file)["outcome"] == "good"
+
+
 def test_a_missing_login_and_a_lost_policy(roles):
     w = roles.w
     (w.logins / "keeper.login").rename(w.logins / "away")

@@ -77,7 +77,7 @@ class Weir:
         self.env = {
             "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(self.directory),
             "WEIR_DSN": dsn, "WEIR_DATA": str(self.data), "WEIR_LOGINS": str(self.directory / "logins"),
-            "WEIR_LOG": os.environ.get("WEIR_LOG", "info"),
+            "WEIR_LOG": os.environ.get("WEIR_LOG", "info"), "XDG_RUNTIME_DIR": str(self.run_dir),
             "ASAN_OPTIONS": f"abort_on_error=0:exitcode={SANITIZER_EXIT}:detect_stack_use_after_return=0",
             "UBSAN_OPTIONS": "print_stacktrace=1", **(env or {}),
         }
@@ -116,7 +116,7 @@ class Weir:
     def up(self, *args, ready=True, env=None, log=None):
         out = open(log or self.log, "ab")
         process = subprocess.Popen([BIN / "weir", "up", *map(str, args), self.file], cwd=self.directory,
-                                   env={**self.env, "XDG_RUNTIME_DIR": str(self.run_dir), **(env or {})},
+                                   env={**self.env, **(env or {})},
                                    stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         out.close()
         process.log_from = (log or self.log, 0)

@@ -140,6 +140,22 @@ world_hand(struct world *w, const char *name, const void *p, size_t n, mode_t mo
 }
 
 static inline void
+world_token_list(struct policy *p, const struct key *k)
+{
+	char name[NAME_BYTES_MAX + 1];
+	struct token_key *t;
+	enum key_type type;
+	unsigned epoch;
+
+	assert_true(key_label_parse(key_label(k), &type, name, &epoch));
+	assert_int_equal(token_key_new(k, name, epoch, &t), SEAL_OK);
+	struct policy_token *to = policy_token_add(p, name);
+	to->epoch = epoch;
+	token_key_id(t, to->id);
+	token_key_free(t);
+}
+
+static inline void
 world_policy_make(struct world *w)
 {
 	struct policy *p = &w->policy;
@@ -157,6 +173,7 @@ world_policy_make(struct world *w)
 	memcpy(p->audit, key_public(w->audit), KEY_PUBLIC_BYTES);
 	policy_sealer_add(p, key_public(w->sealer));
 	policy_of_model(p, w->model);
+	world_token_list(p, w->token);
 }
 
 static inline void

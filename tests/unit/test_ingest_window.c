@@ -233,6 +233,25 @@ wrong_cores(void **state)
 	key_free(other);
 }
 
+/* Waiting helps where the keeper has the older policy; where we have it, a new birth does. */
+static void
+a_newer_policy_ends_us(void **state)
+{
+	struct world *w = *state;
+	struct keyans a = {.kind = KEY_PUBLISH, .reason = "policy", .reason_len = 6};
+
+	world_step(w);
+	a.request = w->in->sealing->windows.next.of[0].request;
+	a.policy_serial = WORLD_SERIAL - 1;
+	assert_true(sealing_answer(w->in->sealing, &a, w->now, &w->e));
+	world_pass_ms(w, 2 * WINDOW_RETRY_MS);
+	world_step(w);
+	a.request = w->in->sealing->windows.next.of[0].request;
+	a.policy_serial = WORLD_SERIAL + 1;
+	assert_false(sealing_answer(w->in->sealing, &a, w->now, &w->e));
+	assert_int_equal(w->e.code, EXIT_UNAVAILABLE);
+}
+
 static void
 expired_policy_makes_no_keys(void **state)
 {
@@ -297,6 +316,8 @@ weaker_files_refused(void **state)
 	    {"sensitive: financial, path", "sensitive: identity, path"},
 	    {"    subject: cpf\n", ""},
 	    {"then 'high' else", "then 'very high' else"},
+	    {", canonical: cpf", ""},
+	    {"    fields: { id: text, note", "    fields: { id: text, more: text, note"},
 	};
 
 	(void)state;
@@ -351,7 +372,26 @@ token_keys_refused(void **state)
 	close(w->worker.keys[2].fd);
 	w->worker.keys_n--;
 	world_hand(w, "token-person-3.key", other.data, other.len, 0600);
+	assert_int_equal(admitted(w, &own), EXIT_PERMISSION); /* not signed */
+	world_token_list(&w->policy, k);
+	world_policy_sign(w);
+	close(w->worker.keys[0].fd);
+	w->worker.keys[0].fd = world_fd(w->policy_file.data, w->policy_file.len, 0644);
 	assert_int_equal(admitted(w, &own), 0);
+	/* The oldest that was signed is not there: persons would have other pseudonyms. */
+	w->worker.keys[1].name[0] = 'x';
+	assert_int_equal(admitted(w, &own), EXIT_PERMISSION);
+	w->worker.keys[1].name[0] = 't';
+	/* The newest that was signed is not there; then another key under its name. */
+	close(w->worker.keys[2].fd);
+	w->worker.keys_n--;
+	assert_int_equal(admitted(w, &own), EXIT_PERMISSION);
+	key_free(k);
+	k = world_key(KEY_TOKEN, "person", 3);
+	buf_clear(&other);
+	assert_int_equal(keyfile_encode(k, NULL, NULL, &other), SEAL_OK);
+	world_hand(w, "token-person-3.key", other.data, other.len, 0600);
+	assert_int_equal(admitted(w, &own), EXIT_PERMISSION);
 	key_free(k);
 	buf_free(&file);
 	buf_free(&other);
@@ -371,6 +411,7 @@ main(void)
 	    WITH_WORLD(clock_jumps),
 	    WITH_WORLD(records_end_a_window),
 	    WITH_WORLD(refusals),
+	    WITH_WORLD(a_newer_policy_ends_us),
 	    WITH_WORLD(wrong_cores),
 	    WITH_WORLD(expired_policy_makes_no_keys),
 	    cmocka_unit_test(policies_refused),

@@ -513,7 +513,7 @@ test_facts_are_told(void **state)
 	asked(2, &facts);
 	assert_true(t.answer.ok && t.answer.has_policy);
 	assert_memory_equal(t.answer.policy_root, key_public(t.root), POLICY_ROOT_BYTES);
-	assert_int_equal(t.answer.policy_serial, SERIAL);
+	assert_int_equal(t.answer.pinned_serial, SERIAL);
 	assert_memory_not_equal(t.answer.hash_key, zeros, sizeof zeros);
 	t.k->sealer = NULL;
 	asked(2, &facts);
@@ -566,6 +566,41 @@ test_an_envelope_is_signed_and_published(void **state)
 	asked(1, &x.q);
 	assert_false(t.answer.ok);
 	assert_int_equal(number("SELECT count(*) FROM key_schema.envelope"), 1);
+	published_free(&x);
+}
+
+/* As soon as the warehouse has a newer policy nothing is signed under ours: it is read anew. */
+static void
+test_a_newer_policy_ends_it(void **state)
+{
+	struct published x;
+	struct policy other = {0};
+	struct buf file = {0};
+	struct err e = {0};
+
+	(void)state;
+	needs_postgres();
+	published_make(&x, "financial");
+	run("UPDATE admin_schema.pipeline SET policy_serial = policy_serial + 1 WHERE name = "
+	    "'shop'");
+	assert_true(queue_add(&t.k->queue, 0, &x.q));
+	assert_false(keeper_answer(t.k, mono_now(), NOW_MS, taken, &e));
+	assert_int_equal(e.code, EXIT_PERMISSION);
+	assert_int_equal(number("SELECT count(*) FROM key_schema.envelope"), 0);
+	queue_clear(&t.k->queue);
+	run("UPDATE admin_schema.pipeline SET policy_serial = policy_serial - 1 WHERE name = "
+	    "'shop'");
+	asked(0, &x.q);
+	assert_true(t.answer.ok);
+	/* Who asks under another one is told whose is the older. */
+	policy_make(&other, "shop", SERIAL + 1);
+	policy_signed(&other, t.root, &file);
+	published_core(&x, &other, "financial", NOW_MS, NOW_MS + MINUTE);
+	asked(0, &x.q);
+	assert_false(t.answer.ok);
+	assert_int_equal(t.answer.policy_serial, SERIAL);
+	policy_free(&other);
+	buf_free(&file);
 	published_free(&x);
 }
 
@@ -822,6 +857,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test_setup(test_facts_are_read, setup),
 	    cmocka_unit_test_setup(test_facts_are_told, setup),
 	    cmocka_unit_test_setup(test_an_envelope_is_signed_and_published, setup),
+	    cmocka_unit_test_setup(test_a_newer_policy_ends_it, setup),
 	    cmocka_unit_test_setup(test_a_refused_envelope_reaches_nobody, setup),
 	    cmocka_unit_test_setup(test_the_rate_is_of_each_ingest, setup),
 	    cmocka_unit_test_setup(test_subjects_have_one_secret_until_they_are_erased, setup),

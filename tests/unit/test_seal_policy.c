@@ -42,6 +42,25 @@ source_add(struct policy *p, const char *name, const char *where)
 }
 
 static void
+clear_add(struct policy *p, const char *path)
+{
+	struct policy_source *s = &p->sources[p->sources_n - 1];
+
+	s->clear = realloc(s->clear, (s->clear_n + 1) * sizeof *s->clear);
+	s->clear[s->clear_n] = (struct policy_clear){0};
+	strncpy(s->clear[s->clear_n++].path, path, POLICY_PATH_MAX);
+}
+
+static void
+token_add(struct policy *p, unsigned epoch)
+{
+	struct policy_token *t = policy_token_add(p, "customer");
+
+	t->epoch = epoch;
+	memset(t->id, (int)epoch, sizeof t->id);
+}
+
+static void
 handoff_add(struct policy *p, const char *name, const char *recipient)
 {
 	p->handoffs = realloc(p->handoffs, (p->handoffs_n + 1) * sizeof *p->handoffs);
@@ -50,6 +69,7 @@ handoff_add(struct policy *p, const char *name, const char *recipient)
 	strncpy(h->name.s, name, NAME_BYTES_MAX);
 	name_list_add(&h->recipients, recipient);
 	name_list_add(&h->columns, "income");
+	h->purpose = strdup("training of a model");
 	policy_digest_query("select income from p", h->query);
 }
 
@@ -80,10 +100,15 @@ policy_make(struct policy *p)
 	name_list_add(&m->roles, "science");
 	struct policy_sensitive *s = sensitive_add(p, "offer", "customer.cpf", "identity");
 	memcpy(s->domain.s, "customer", 9);
+	s->canonical = CANONICAL_CPF;
+	s->padexp = 4;
 	s->subject = true;
 	sensitive_add(p, "offer", "income", "financial");
 	handoff_add(p, "training", "ana");
 	source_add(p, "offer", "kafka offers");
+	clear_add(p, "amount");
+	token_add(p, 1);
+	token_add(p, 2);
 }
 
 /* ---- signing and reading ---- */
@@ -297,6 +322,71 @@ subject_lost(struct policy *p)
 }
 
 static void
+form_other(struct policy *p)
+{
+	p->sensitive[0].canonical = CANONICAL_AS_IS;
+}
+
+static void
+pad_less(struct policy *p)
+{
+	p->sensitive[0].padexp = 0;
+}
+
+static void
+pad_more(struct policy *p)
+{
+	p->sensitive[1].padexp = 4;
+}
+
+static void
+clear_new(struct policy *p)
+{
+	clear_add(p, "secret_note");
+}
+
+static void
+clear_gone(struct policy *p)
+{
+	p->sources[0].clear_n = 0;
+}
+
+static void
+sealed_and_told(struct policy *p)
+{
+	struct policy_sensitive *s = sensitive_add(p, "offer", "secret_note", "identity");
+
+	s->digests = calloc(1, POLICY_DIGEST_BYTES);
+	s->digests_n = 1;
+	memcpy(s->domain.s, "staff", 6);
+}
+
+static void
+token_other(struct policy *p)
+{
+	p->tokens[1].id[0] ^= 1;
+}
+
+static void
+token_newer(struct policy *p)
+{
+	token_add(p, 3);
+}
+
+static void
+token_gone(struct policy *p)
+{
+	p->tokens_n--;
+}
+
+static void
+purpose_other(struct policy *p)
+{
+	free(p->handoffs[0].purpose);
+	p->handoffs[0].purpose = strdup("marketing");
+}
+
+static void
 handoff_query(struct policy *p)
 {
 	policy_digest_query("select income, cpf from p", p->handoffs[0].query);
@@ -348,6 +438,15 @@ test_changes_in_words(void **state)
 	     "offer.income is read by 1 new derived field, whose result is in clear");
 	says(token_new, 1, 1, "offer.income gets a token of domain staff");
 	says(subject_lost, 1, 1, "no longer bound to the person in customer.cpf");
+	says(form_other, 1, 1, "tokenised in the form \"as it is\", no longer \"cpf\"");
+	says(pad_less, 1, 1, "offer.customer.cpf is padded to 0 bytes, no longer to 16");
+	says(pad_more, 1, 0, "its length tells less");
+	says(clear_new, 1, 1, "+ ! offer.secret_note is read in clear");
+	says(clear_gone, 1, 0, "offer.amount is not read in clear any more");
+	says(token_other, 1, 1, "domain customer, epoch 2 has another token key");
+	says(token_newer, 1, 0, "+ token key of domain customer, epoch 3, id 0303030303030303");
+	says(token_gone, 1, 1, "the token key of domain customer, epoch 2 is gone");
+	says(purpose_other, 1, 1, "for another purpose: marketing; before: training of a model");
 	says(handoff_query, 2, 2, "~ ! hand-over training asks another query, for ana");
 	says(source_moved, 1, 1, "source offer reads kafka payments, no longer kafka offers");
 	says(escrow_other, 1, 1, "escrow key");
@@ -371,8 +470,9 @@ test_a_first_policy_is_all_new(void **state)
 	buf_clear(&out);
 	policy_show(&p, &out);
 	assert_non_null(strstr(buf_cstr(&out),
-			       "offer.customer.cpf to class identity, token customer, "
-			       "the person"));
+			       "offer.customer.cpf to class identity, token customer (cpf), "
+			       "the person, padded to 16"));
+	assert_non_null(strstr(buf_cstr(&out), "in clear     offer.amount\n"));
 	policy_free(&p);
 	buf_free(&out);
 }
@@ -386,7 +486,7 @@ struct pipeline {
 	struct source source;
 	struct field fields[FIELDS + 2];
 	struct handoff handoff;
-	char topic[32], query[64];
+	char topic[32], query[64], purpose[32];
 };
 
 static bool
@@ -457,6 +557,8 @@ pipeline_make(struct pipeline *x)
 	x->source.unknown_field = -1;
 	x->source.subject_field = CPF;
 	field_set(x, "cpf", "customer.cpf", VALUE_TEXT, 0)->domain = 0;
+	x->fields[CPF].canonical = CANONICAL_CPF;
+	x->fields[CPF].padexp = 4;
 	field_set(x, "income", "income", VALUE_DECIMAL, 1);
 	field_set(x, "amount", "amount", VALUE_DECIMAL, -1);
 	field_set(x, "cpf_token", "customer.cpf", VALUE_TEXT, -1)->token_of = CPF;
@@ -466,6 +568,8 @@ pipeline_make(struct pipeline *x)
 	memcpy(x->handoff.name.s, "training", 9);
 	memcpy(x->query, "select 1", 9);
 	x->handoff.query = x->query;
+	x->handoff.purpose = x->purpose;
+	memcpy(x->purpose, "training", 9);
 	memcpy(x->handoff.recipients[0].s, "ana", 4);
 	x->handoff.recipients_n = 1;
 }
@@ -493,6 +597,11 @@ test_what_a_pipeline_would_have_signed(void **state)
 	assert_string_equal(p.sensitive[0].class.s, "identity");
 	assert_string_equal(p.sensitive[0].domain.s, "customer");
 	assert_true(p.sensitive[0].subject);
+	assert_int_equal(p.sensitive[0].canonical, CANONICAL_CPF);
+	assert_int_equal(p.sensitive[0].padexp, 4);
+	assert_int_equal(p.sources[0].clear_n, 1);
+	assert_string_equal(p.sources[0].clear[0].path, "amount");
+	assert_string_equal(p.handoffs[0].purpose, "training");
 	assert_int_equal(p.sensitive[0].digests_n, 0);
 	assert_false(p.sensitive[1].subject);
 	assert_int_equal(p.sensitive[1].digests_n, 1);
@@ -564,6 +673,36 @@ static void
 neighbour(struct pipeline *x)
 {
 	field_set(x, "kind", "customer.cpf_kind", VALUE_TEXT, -1);
+}
+
+static void
+amount_elsewhere(struct pipeline *x)
+{
+	memcpy(x->fields[AMOUNT].path, "secret_note", 12);
+}
+
+static void
+amount_twice(struct pipeline *x)
+{
+	field_set(x, "again", "amount", VALUE_DECIMAL, -1);
+}
+
+static void
+amount_sealed(struct pipeline *x)
+{
+	x->fields[AMOUNT].class = 1;
+}
+
+static void
+form_of_cpf(struct pipeline *x)
+{
+	x->fields[CPF].canonical = CANONICAL_AS_IS;
+}
+
+static void
+pad_of_cpf(struct pipeline *x)
+{
+	x->fields[CPF].padexp = 0;
 }
 
 static void
@@ -655,7 +794,12 @@ test_a_weaker_pipeline_is_refused(void **state)
 	covered(income_renamed, "offer.harmless: no longer sealed");
 	covered(customer_whole, "offer.customer: no longer sealed");
 	covered(cpf_inside, "offer.part: no longer sealed");
-	covered(neighbour, NULL);
+	covered(neighbour, "offer.kind: read in clear");
+	covered(amount_elsewhere, "offer.amount: read in clear");
+	covered(amount_twice, NULL);
+	covered(amount_sealed, NULL);
+	covered(form_of_cpf, "offer.cpf: tokenised in another form");
+	covered(pad_of_cpf, "offer.cpf: padded less");
 	covered(income_class, "offer.income: sealed to another class");
 	covered(income_token, "offer.income: has a token that it had not");
 	covered(cpf_domain, "offer.cpf: has a token that it had not");
@@ -700,6 +844,13 @@ test_a_weaker_list_in_words(void **state)
 	weaker_by(derive_new, 1, "offer.income: 1 derived field reads it that is not signed");
 	weaker_by(token_new, 1, "a token of domain staff is not signed");
 	weaker_by(subject_lost, 1, "persons could not be erased any more");
+	weaker_by(form_other, 1, "offer.customer.cpf: another canonical form than the signed one");
+	weaker_by(pad_less, 1, "offer.customer.cpf: padded less than signed");
+	weaker_by(pad_more, 0, "");
+	weaker_by(clear_new, 1, "offer.secret_note: read in clear, which is not signed");
+	weaker_by(clear_gone, 0, "");
+	weaker_by(sealed_and_told, 2, "offer.secret_note: read by a derived field, and not signed");
+	weaker_by(purpose_other, 1, "another purpose than the signed one");
 	weaker_by(handoff_query, 2, "another query than the signed one");
 	weaker_by(source_moved, 1, "source offer reads kafka payments, signed for kafka offers");
 }
@@ -720,6 +871,10 @@ test_a_handover_must_be_signed(void **state)
 	assert_false(policy_handoff_check(&p, &x.handoff, &e));
 	assert_non_null(strstr(e.text, "its query is another than the signed one"));
 	memcpy(x.query, "select 1", 9);
+	memcpy(x.purpose, "sale", 5);
+	assert_false(policy_handoff_check(&p, &x.handoff, &e));
+	assert_non_null(strstr(e.text, "its purpose is another than the signed one"));
+	memcpy(x.purpose, "training", 9);
 	memcpy(x.handoff.recipients[0].s, "eve", 4);
 	assert_false(policy_handoff_check(&p, &x.handoff, &e));
 	assert_non_null(strstr(e.text, "recipient eve is not in the signed policy"));
@@ -728,6 +883,39 @@ test_a_handover_must_be_signed(void **state)
 	assert_int_equal(e.code, EXIT_PERMISSION);
 	policy_free(&p);
 	pipeline_free(&x);
+}
+
+static void
+test_a_token_key_must_be_the_signed_one(void **state)
+{
+	struct key *k[2];
+	struct token_key *t[2];
+	struct policy p;
+	struct err e;
+
+	(void)state;
+	policy_make(&p);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(key_generate(KEY_TOKEN, "customer", 2, &k[i]), SEAL_OK);
+		assert_int_equal(token_key_new(k[i], "customer", 2, &t[i]), SEAL_OK);
+	}
+	token_key_id(t[0], p.tokens[1].id);
+	assert_int_equal(policy_token_newest(&p, "customer"), 2);
+	assert_int_equal(policy_token_oldest(&p, "customer"), 1);
+	assert_int_equal(policy_token_newest(&p, "staff"), 0);
+	assert_int_equal(policy_token_oldest(&p, "staff"), 0);
+	assert_true(policy_token_check(&p, "customer", t[0], &e));
+	assert_false(policy_token_check(&p, "customer", t[1], &e));
+	assert_int_equal(e.code, EXIT_PERMISSION);
+	assert_non_null(strstr(e.text, "is another than the signed policy lists"));
+	policy_tokens_remove(&p, "customer");
+	assert_false(policy_token_check(&p, "customer", t[0], &e));
+	assert_non_null(strstr(e.text, "is not in the signed policy"));
+	for (unsigned i = 0; i < 2; i++) {
+		token_key_free(t[i]);
+		key_free(k[i]);
+	}
+	policy_free(&p);
 }
 
 static int
@@ -779,6 +967,7 @@ main(void)
 	    cmocka_unit_test(test_a_weaker_pipeline_is_refused),
 	    cmocka_unit_test(test_a_weaker_list_in_words),
 	    cmocka_unit_test(test_a_handover_must_be_signed),
+	    cmocka_unit_test(test_a_token_key_must_be_the_signed_one),
 	};
 
 	return cmocka_run_group_tests(tests, start, finish);

@@ -286,7 +286,7 @@ static enum seal_error
 run_token(json_t *in, json_t *out)
 {
 	char canonical[TOKEN_CANONICAL_MAX], label[KEY_LABEL_MAX + 1];
-	uint8_t token[TOKEN_BYTES], sid[SID_BYTES];
+	uint8_t token[TOKEN_BYTES], sid[SID_BYTES], id[KEY_ID_BYTES];
 	const char *domain = text_of(in, "domain");
 	unsigned epoch = (unsigned)number_of(in, "epoch");
 	struct value v = value_of(in);
@@ -296,6 +296,9 @@ run_token(json_t *in, json_t *out)
 	must(key_label_make(KEY_TOKEN, domain, epoch, label));
 	struct key *k = key_from(in, "key", KEY_TOKEN, label);
 	must(token_key_new(k, domain, epoch, &t) == SEAL_OK);
+	token_key_id(t, id);
+	equal(out, "id", id, sizeof id);
+	must(token_key_epoch(t) == epoch);
 	if (token_canonical(&v, form_of(text_of(in, "form")), canonical, &n)) {
 		char text[TOKEN_TEXT_BYTES];
 		equal(out, "canonical", canonical, n);

@@ -334,8 +334,11 @@ keys_write(struct buf *b)
 				 .ok = true,
 				 .secrets = {NULL, secret},
 				 .secrets_n = 2};
-	struct keyans refused = {
-	    .kind = KEY_SUBJECTS, .request = 3, .reason = "key store away", .reason_len = 14};
+	struct keyans refused = {.kind = KEY_PUBLISH,
+				 .request = 3,
+				 .policy_serial = 1ULL << 40,
+				 .reason = "key store away",
+				 .reason_len = 14};
 
 	wire_keyreq_write(b, &publish);
 	wire_keyreq_write(b, &subjects);
@@ -349,7 +352,7 @@ keys_write(struct buf *b)
 			       .hash_key = {7},
 			       .has_policy = true,
 			       .policy_root = {8},
-			       .policy_serial = UINT64_MAX};
+			       .pinned_serial = UINT64_MAX};
 	wire_keyreq_write(b, &ask);
 	wire_keyans_write(b, &facts);
 	facts.has_policy = false;
@@ -379,17 +382,18 @@ keys_read(struct pack_reader *r)
 	right = right && a.ok && a.secrets_n == 2 && !a.secrets[0] && a.secrets[1][0] == 5;
 	if (!wire_keyans_read(r, &a))
 		return false;
-	right = right && !a.ok && a.request == 3 && a.reason_len == 14;
+	right =
+	    right && !a.ok && a.request == 3 && a.reason_len == 14 && a.policy_serial == 1ULL << 40;
 	if (!wire_keyreq_read(r, &q))
 		return false;
 	right = right && q.kind == KEY_FACTS && q.request == 4;
 	if (!wire_keyans_read(r, &a))
 		return false;
 	right = right && a.kind == KEY_FACTS && a.ok && a.hash_key[0] == 7 && a.has_policy &&
-		a.policy_root[0] == 8 && a.policy_serial == UINT64_MAX;
+		a.policy_root[0] == 8 && a.pinned_serial == UINT64_MAX;
 	if (!wire_keyans_read(r, &a))
 		return false;
-	right = right && !a.has_policy && !a.policy_serial;
+	right = right && !a.has_policy && !a.pinned_serial;
 	return pack_reader_end(r) && right;
 }
 
@@ -580,10 +584,11 @@ secrets_item(struct buf *b, unsigned kind, size_t n, size_t len)
 	static const char zeros[64];
 
 	buf_clear(b);
-	pack_array(b, 4);
+	pack_array(b, 5);
 	pack_uint(b, kind);
 	pack_uint(b, 1);
 	pack_bool(b, true);
+	pack_uint(b, 0);
 	pack_array(b, n);
 	for (size_t i = 0; i < n; i++)
 		pack_bytes(b, zeros, len);

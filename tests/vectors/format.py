@@ -224,12 +224,22 @@ def policy_body(p):
         array(*(array(text(n), names(r)) for n, r in p["classes"])),
         array(*(array(text(n), integer(e), binary(pk)) for n, e, pk in p["roles"])),
         binary(p["escrow"]), array(*map(binary, p["sealers"])), binary(p["audit"]),
-        array(*(array(text(s), text(f), text(c), text(d), boolean(b), array(*map(binary, ds)))
-                for s, f, c, d, b, ds in p["sensitive"])),
+        array(*(array(text(s), text(f), text(c), text(d), integer(form), integer(pad), boolean(b), array(*map(binary, ds)))
+                for s, f, c, d, form, pad, b, ds in p["sensitive"])),
         text(p["unknown"]),
         array(*(array(text(n), binary(pk), names(r)) for n, pk, r in p["members"])),
-        array(*(array(text(n), names(c), names(m), binary(q)) for n, c, m, q in p["handoffs"])),
-        array(*(array(text(n), text(w)) for n, w in p["sources"])))
+        array(*(array(text(n), names(c), names(m), binary(q), text(why)) for n, c, m, q, why in p["handoffs"])),
+        array(*(array(text(n), text(w), array(*(array(text(f), text(d), integer(form), boolean(b)) for f, d, form, b in clear)))
+                for n, w, clear in p["sources"])),
+        tokens(p))
+
+
+def tokens(p):
+    return array(*(array(text(d), integer(e), binary(i)) for d, e, i in p["tokens"]))
+
+
+def token_key_id(key):
+    return b2b(128, key, "weir1.tokenkey", b"")
 
 
 def policy_file(body, root_seed):

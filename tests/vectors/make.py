@@ -24,7 +24,7 @@ KINDS = {
              "with the payload's padexp, gives exactly payload. out: plain (MessagePack), type, text (canonical; "
              "null for null), raw (the bytes of a bin, else null)",
     "token": "in: key, domain, epoch, form (as_is, digits, lower, cpf), type, text. out: canonical (hex, or null: the "
-             "value has no such form, then no token), token, sid",
+             "value has no such form, then no token), token, sid, id (of the key, in a policy)",
     "token_bytes": "in: payload. out: epoch, domain (number), hash",
     "core": "in: core, policy. out: kid, commit, not_before, not_after, pipeline, class",
     "wrap": "in: wrap, secret (X25519), commit. out: key",
@@ -201,7 +201,7 @@ TOKEN_KEY = f.derived("token key")
 def tokens():
     def token(name, words, form, kind, text, canonical, epoch=1, domain="customer"):
         c = None if canonical is None else canonical.encode()
-        out = {"canonical": h(c), "token": None, "sid": None}
+        out = {"canonical": h(c), "token": None, "sid": None, "id": h(f.token_key_id(TOKEN_KEY))}
         if c is not None:
             out["token"] = h(f.token(TOKEN_KEY, domain, epoch, c))
             out["sid"] = h(f.sid_of(TOKEN_KEY, c))
@@ -263,12 +263,13 @@ def policy_good():
         "classes": [("financial", ["data_science"]), ("identity", ["data_science", "fraud"]), ("dead_letter", ["data_science"])],
         "roles": [("data_science", 2, f.box_public(SCIENCE)), ("fraud", 1, f.box_public(FRAUD))],
         "escrow": f.box_public(ESCROW), "sealers": [f.sign_pair(SEALER)[0]], "audit": f.sign_pair(AUDIT)[0],
-        "sensitive": [("offer", "customer.cpf", "identity", "customer", True, []),
-                      ("offer", "income", "financial", "", False, [f.derive_digest("rich", "income > 100000")])],
+        "sensitive": [("offer", "customer.cpf", "identity", "customer", 3, 4, True, []),
+                      ("offer", "income", "financial", "", 0, 0, False, [f.derive_digest("rich", "income > 100000")])],
         "unknown": "",
         "members": [("ana", f.box_public(ANA), ["data_science"]), ("bia", f.box_public(BIA), ["fraud"])],
-        "handoffs": [("training", ["income", "approved"], ["ana"], f.query_digest("select 1"))],
-        "sources": [("offer", "kafka offers")],
+        "handoffs": [("training", ["income", "approved"], ["ana"], f.query_digest("select 1"), "training of a model")],
+        "sources": [("offer", "kafka offers", [("case_id", "", 0, False), ("resource", "staff", 2, False)])],
+        "tokens": [("customer", e, f.token_key_id(f.derived(f"token customer {e}"))) for e in (1, 2)],
     }
 
 
@@ -314,8 +315,8 @@ def policies_all():
         policies[name] = file
         vector(name, words, error)
     both("trailing", "a second item in the body", None, "malformed", body=lambda p: f.policy_body(p) + f.nil())
-    both("thirteen", "an element missing", None, "malformed",
-         body=lambda p: b"\x9d" + f.policy_body(p)[1:-len(f.array(f.array(f.text("offer"), f.text("kafka offers"))))])
+    both("fourteen", "an element missing", None, "malformed",
+         body=lambda p: b"\x9e" + f.policy_body(p)[1:-len(f.tokens(p))])
     both("not_an_array", "no array", None, "malformed", body=lambda p: f.text("policy"))
     both("name_long", "a name of 64 bytes", lambda p: p["classes"].append(("x" * 64, ["fraud"])), "malformed")
     both("name_empty", "a class without a name", lambda p: p["classes"].append(("", ["fraud"])), "malformed")
@@ -331,9 +332,26 @@ def policies_all():
     both("class_of_nobody", "a class that no role opens", lambda p: p["classes"].append(("x", [])), "policy")
     both("member_unknown_role", "a member of an unknown role", lambda p: p["members"].append(("eva", f.box_public(BIA), ["x"])), "policy")
     both("recipient_unknown", "a hand-over to nobody that is listed",
-         lambda p: p["handoffs"].append(("out", [], ["eve"], bytes(16))), "policy")
+         lambda p: p["handoffs"].append(("out", [], ["eve"], bytes(16), "")), "policy")
     both("sensitive_unknown", "a field of an unknown class",
-         lambda p: p["sensitive"].append(("offer", "x", "nowhere", "", False, [])), "policy")
+         lambda p: p["sensitive"].append(("offer", "x", "nowhere", "", 0, 4, False, [])), "policy")
+    one = lambda *row: lambda p: p["sensitive"].append(("offer", "x", "identity", *row))
+    both("canonical_unknown", "a canonical form that there is not", one("customer", 4, 4, False, []), "malformed")
+    both("canonical_alone", "a canonical form without a token", one("", 3, 4, False, []), "malformed")
+    both("pad_unknown", "a padding that no field has", one("", 0, 3, False, []), "malformed")
+    both("pad_large", "a padding beyond the largest", one("", 0, 13, False, []), "malformed")
+    source = lambda *clear: lambda p: p["sources"].append(("other", "kafka others", clear))
+    both("clear_empty", "a source that is read for nothing in clear", source(), "ok")
+    both("clear_no_path", "a clear field without a path", source(("", "", 0, False)), "malformed")
+    both("clear_canonical_alone", "a clear field with a canonical form and no token", source(("x", "", 1, False)), "malformed")
+    both("clear_many", "more clear fields than a source may have", source(*[("x", "", 0, False)] * 129), "malformed")
+    both("purpose_long", "a purpose of 1001 bytes",
+         lambda p: p["handoffs"].append(("out", [], [], bytes(16), "x" * 1001)), "malformed")
+    token = lambda *row: lambda p: p["tokens"].append(row)
+    both("token_twice", "a token key's epoch twice", token("customer", 2, bytes(16)), "policy")
+    both("token_epoch_zero", "a token key of epoch 0", token("customer", 0, bytes(16)), "policy")
+    both("token_epoch_large", "a token key of epoch 256", token("customer", 256, bytes(16)), "malformed")
+    both("token_short", "a token key's id of 15 bytes", token("customer", 3, bytes(15)), "malformed")
     both("backwards", "ends before it begins", lambda p: p.update(not_before=UNTIL, not_after=FROM), "validity")
     for i, pk in enumerate(LOW):
         both(f"low_role_{i}", "a role's key of low order", lambda p: p["roles"].append(("weak", 1, pk)), "lowpoint")

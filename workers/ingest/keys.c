@@ -44,15 +44,13 @@ static bool PRINTF(3, 4) refused(struct err *e, enum seal_error why, const char 
 }
 
 static bool
-token_open(struct keys *k, const struct model *m, unsigned domain, unsigned epoch, int fd,
-	   struct err *e)
+token_open(const char *name, unsigned epoch, int fd, struct token_key **out, struct err *e)
 {
-	const char *name = m->domains[domain].name.s;
 	struct key *key = NULL;
 	enum seal_error why = keyfile_read(fd, NULL, &key);
 
 	if (why == SEAL_OK)
-		why = token_key_new(key, name, epoch, &k->tokens[domain]);
+		why = token_key_new(key, name, epoch, out);
 	key_free(key);
 	if (why == SEAL_OK)
 		return true;
@@ -63,25 +61,35 @@ static bool
 tokens_open(struct keys *k, const struct worker *w, struct err *e)
 {
 	const struct model *m = w->model;
-	unsigned epochs[DOMAINS_MAX] = {0};
-	int fds[DOMAINS_MAX];
+	struct {
+		unsigned epoch;
+		int fd;
+	} last[DOMAINS_MAX] = {0}, first[DOMAINS_MAX] = {0};
 
 	for (unsigned i = 0; i < w->keys_n; i++) {
 		unsigned domain, epoch;
 
-		if (!token_name_read(m, w->keys[i].name, &domain, &epoch) ||
-		    epoch <= epochs[domain])
+		if (!token_name_read(m, w->keys[i].name, &domain, &epoch))
 			continue;
-		epochs[domain] = epoch;
-		fds[domain] = w->keys[i].fd;
+		if (epoch > last[domain].epoch) {
+			last[domain].epoch = epoch;
+			last[domain].fd = w->keys[i].fd;
+		}
+		if (!first[domain].epoch || epoch < first[domain].epoch) {
+			first[domain].epoch = epoch;
+			first[domain].fd = w->keys[i].fd;
+		}
 	}
 	for (unsigned i = 0; i < m->domains_n; i++) {
-		if (!epochs[i])
+		const char *name = m->domains[i].name.s;
+
+		if (!last[i].epoch)
 			return err_set(e, EXIT_PERMISSION,
 				       "no token key of domain %s was handed over; `weir keys "
 				       "init` makes it",
-				       m->domains[i].name.s);
-		if (!token_open(k, m, i, epochs[i], fds[i], e))
+				       name);
+		if (!token_open(name, last[i].epoch, last[i].fd, &k->tokens[i], e) ||
+		    !token_open(name, first[i].epoch, first[i].fd, &k->persons[i], e))
 			return false;
 	}
 	return true;
@@ -106,11 +114,41 @@ keys_open(struct keys *k, const struct worker *w, struct err *e)
 void
 keys_free(struct keys *k)
 {
-	for (unsigned i = 0; i < DOMAINS_MAX; i++)
+	for (unsigned i = 0; i < DOMAINS_MAX; i++) {
 		token_key_free(k->tokens[i]);
+		token_key_free(k->persons[i]);
+	}
 	policy_free(&k->policy);
 	buf_free(&k->file);
 	*k = (struct keys){0};
+}
+
+/* A key that was handed over is one that was signed, and of the epoch that is to be used. */
+static bool
+token_admit(const struct keys *k, const char *domain, const struct token_key *key, unsigned epoch,
+	    struct err *e)
+{
+	if (!policy_token_check(&k->policy, domain, key, e))
+		return false;
+	return token_key_epoch(key) == epoch ||
+	       err_set(
+		   e, EXIT_PERMISSION,
+		   "the token key of domain %s, epoch %u, which the signed policy lists, was not "
+		   "handed over",
+		   domain, epoch);
+}
+
+static bool
+tokens_admit(const struct keys *k, const struct model *m, struct err *e)
+{
+	for (unsigned i = 0; i < m->domains_n; i++) {
+		const char *name = m->domains[i].name.s;
+
+		if (!token_admit(k, name, k->tokens[i], policy_token_newest(&k->policy, name), e) ||
+		    !token_admit(k, name, k->persons[i], policy_token_oldest(&k->policy, name), e))
+			return false;
+	}
+	return true;
 }
 
 bool
@@ -135,6 +173,6 @@ keys_admit(struct keys *k, const struct model *m, const struct own *o, int64_t n
 		return true;
 	}
 	k->policy = read;
-	k->admitted = policy_model_check(&k->policy, m, e);
+	k->admitted = policy_model_check(&k->policy, m, e) && tokens_admit(k, m, e);
 	return k->admitted;
 }

@@ -233,7 +233,7 @@ outlet_facts(struct ingest *in, const struct keyans *a, struct own *own)
 		o->ask_at = mono_add_ms(mono_now(), FACTS_AGAIN_MS);
 		return false;
 	}
-	*own = (struct own){.has_policy = a->has_policy, .policy_serial = a->policy_serial};
+	*own = (struct own){.has_policy = a->has_policy, .policy_serial = a->pinned_serial};
 	memcpy(own->hash_key, a->hash_key, sizeof own->hash_key);
 	memcpy(own->policy_root, a->policy_root, sizeof own->policy_root);
 	own->ranges = mem_zero(1, sizeof *own->ranges);

@@ -164,7 +164,12 @@ sealing_answer(struct sealing *s, const struct keyans *a, struct mono now, struc
 		return !s->subjects || subjects_answer(s->subjects, a, now, e);
 	windows_answer(&s->windows, a, now);
 	metric_add(s->page, METRIC_KEY_WINDOWS, s->windows.opened - opened);
-	return true;
+	/* Not a reason to wait: the files that we were given at birth do not change. */
+	return !s->windows.outdated ||
+	       err_set(e, EXIT_UNAVAILABLE,
+		       "the keeper has policy %llu, ours is %llu; the key files are read anew",
+		       (unsigned long long)a->policy_serial,
+		       (unsigned long long)s->keys.policy.serial);
 }
 
 bool

@@ -220,6 +220,7 @@ windows_answer(struct windows *w, const struct keyans *a, struct mono now)
 		if (k->request != a->request || k->answered)
 			continue;
 		if (!a->ok) {
+			w->outdated = a->policy_serial > w->policy->serial;
 			refused(w, a->reason, a->reason_len, now);
 		} else if (!core_same(w, i, a, &why)) {
 			refused(w, seal_error_words(why), strlen(seal_error_words(why)), now);

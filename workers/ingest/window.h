@@ -49,6 +49,7 @@ struct windows {
 	uint64_t opened; /* sets that came into use */
 	struct mono retry_at;
 	unsigned refusals;
+	bool outdated;		  /* a refusal told of a newer policy than ours */
 	char why[REASON_MAX + 1]; /* the keeper's last refusal, "" none since the last answer */
 };
 

@@ -8,6 +8,34 @@
 
 typedef void send_fn(struct keeper *k, unsigned to, const struct keyans *a);
 
+/* Who asks can tell by our serial whose policy is the older one. */
+static bool
+is_of_another_policy(const struct keeper *k, const struct keyreq *q)
+{
+	struct core core;
+
+	return q->kind == KEY_PUBLISH &&
+	       core_decode(q->core, q->core_len, false, &core) == SEAL_OK &&
+	       memcmp(core.policy_hash, k->policy.hash, sizeof core.policy_hash) != 0;
+}
+
+/* A newer policy is in force as soon as the warehouse has it: nothing is signed under ours then. */
+static bool
+policy_holds(struct keeper *k, struct err *e)
+{
+	struct facts is;
+
+	if (!store_facts(k->pg, k->w->model->pipeline.s, &is, e))
+		return false;
+	if (is.has_root && is.serial <= k->policy.serial &&
+	    !memcmp(is.root, k->root, sizeof is.root))
+		return true;
+	return err_set(e, EXIT_PERMISSION,
+		       "a policy of serial %llu is in force, ours is %llu; the key files are read "
+		       "anew",
+		       (unsigned long long)is.serial, (unsigned long long)k->policy.serial);
+}
+
 static void
 refuse(struct keeper *k, const struct request *r, const struct keyreq *q, const char *why,
        send_fn *send)
@@ -15,6 +43,7 @@ refuse(struct keeper *k, const struct request *r, const struct keyreq *q, const 
 	struct keyans a = {.kind = q->kind, .request = q->request, .reason = why};
 
 	a.reason_len = (uint32_t)strnlen(why, REASON_MAX);
+	a.policy_serial = is_of_another_policy(k, q) ? k->policy.serial : 0;
 	log_warn("ingest.%u is refused: %s", r->from, why);
 	metric_add(k->w->page, METRIC_KEYS_REFUSED, 1);
 	send(k, r->from, &a);
@@ -36,6 +65,8 @@ publish(struct keeper *k, struct request *r, const struct keyreq *q, struct mono
 	struct core core;
 	struct buf whole = {0};
 
+	if (!policy_holds(k, e))
+		return false;
 	if (!judge_publish(&k->policy, pipeline, q, now_ms, &core, why)) {
 		refuse(k, r, q, why, send);
 		return true;
@@ -103,7 +134,7 @@ facts_tell(struct keeper *k, const struct request *r, const struct keyreq *q, se
 	memcpy(a.hash_key, facts.hash_key, sizeof a.hash_key);
 	a.has_policy = facts.has_root;
 	memcpy(a.policy_root, facts.root, sizeof a.policy_root);
-	a.policy_serial = facts.serial;
+	a.pinned_serial = facts.serial;
 	send(k, r->from, &a);
 	return true;
 }

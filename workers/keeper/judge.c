@@ -45,8 +45,8 @@ judge_publish(const struct policy *p, const char *pipeline, const struct keyreq 
 	    envelope_admit(k->core, k->core_len, k->wraps, k->wraps_n, p, now_ms, core);
 	if (admitted == SEAL_POLICY)
 		snprintf(why, REASON_MAX + 1,
-			 "the envelope is not of this policy, pipeline or class (policy); after a "
-			 "new policy send the supervisor SIGHUP");
+			 "the envelope is not of this policy, pipeline or class (policy); a new "
+			 "policy is in force once `weir apply` has run");
 	else if (admitted != SEAL_OK)
 		snprintf(why, REASON_MAX + 1, "the envelope: %s (%s)", seal_error_words(admitted),
 			 seal_error_name(admitted));
@@ -100,5 +100,6 @@ keeper_policy_check(struct keeper *k, const struct facts *facts, int64_t now_ms,
 	}
 	policy_free(&k->policy);
 	k->policy = p;
+	memcpy(k->root, facts->root, sizeof k->root);
 	return true;
 }

@@ -96,7 +96,8 @@ struct keeper {
 	char *dsn;
 	struct key *sealer; /* NULL: nothing is sealed; only facts are told, for an exchange */
 	struct buf policy_file;
-	struct policy policy; /* empty until the warehouse has been asked for its root */
+	struct policy policy;		 /* empty until the warehouse has been asked for its root */
+	uint8_t root[POLICY_ROOT_BYTES]; /* whose signature it has */
 	struct pg *pg;
 	bool met; /* login, policy and sealer were found good once */
 	struct mono due;
@@ -115,7 +116,7 @@ MUSTCHECK bool keeper_policy_check(struct keeper *k, const struct facts *facts, 
 
 /*
  * Answers the first request, if the database does. False: it is still there, *e says why
- * (EXIT_UNAVAILABLE: later).
+ * (EXIT_UNAVAILABLE: later; EXIT_PERMISSION: another policy is in force now).
  */
 MUSTCHECK bool keeper_answer(struct keeper *k, struct mono now, int64_t now_ms,
 			     void (*send)(struct keeper *k, unsigned to, const struct keyans *a),

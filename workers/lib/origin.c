@@ -11,7 +11,7 @@ static const char raw_prefix[] = "raw_";
 struct origin_column {
 	char raw[NAME_BYTES_MAX + 1], name[NAME_BYTES_MAX + 1]; /* of a raw table: source, column */
 	char *others;		     /* its sealed columns, ",a,b,"; owned */
-	const struct source *source; /* as the model has it; NULL: a slice without sources */
+	const struct source *source; /* NULL: the model has it no more */
 	const struct field *field;   /* the one of the column's name; NULL: none has it */
 	const struct fold *fold;     /* of the sealed process */
 	int rid;		     /* the result's column with the row's rid; -1: none */

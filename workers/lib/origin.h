@@ -6,10 +6,9 @@
  *   raw_<source>   another source, or the path of another field of that source, or, with the
  *                  table's rid among the columns, another record;
  *   process        a field that the fold of the column's name does not read.
- * Where the model is a slice without sources, the policy's paths and the table's columns tell
- * fields apart, as far as names do, and `process` is not judged. Not noticed: columns that an
- * expression or a view made, records where rid is not among the columns, values of another process
- * in `process`.
+ * Of a source that the model has no more, the policy's paths and the table's columns tell fields
+ * apart, as far as names do. Not noticed: columns that an expression or a view of another name
+ * made, records where rid is not among the columns, values of another process in `process`.
  */
 #ifndef WORKERS_LIB_ORIGIN_H
 #define WORKERS_LIB_ORIGIN_H

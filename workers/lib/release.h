@@ -32,13 +32,15 @@ struct release_setup {
 };
 
 /*
- * The policy that a reader goes by, under the root that the warehouse pins: `file` (NULL: there is
- * none, then the one that is installed), refused when it is of a lower serial than the installed
- * one, of another pipeline or out of its time. newest: of the two the later one, so that a reader's
- * old copy does no harm. EXIT_PERMISSION.
+ * The policy that a reader goes by, under the root that the warehouse pins, which must be `root`
+ * (NULL: not known): `file` (NULL: there is none, then the one that is installed), refused when it
+ * is of a lower serial than the installed one, of another root or pipeline, or out of its time.
+ * newest: instead of a file of a lower serial, a reader's old copy, the installed one is taken.
+ * EXIT_PERMISSION.
  */
-MUSTCHECK bool release_policy(struct pg *pg, const char *pipeline, const struct buf *file,
-			      bool newest, struct policy *out, struct err *e);
+MUSTCHECK bool release_policy(struct pg *pg, const char *pipeline, const uint8_t *root,
+			      const struct buf *file, bool newest, struct policy *out,
+			      struct err *e);
 
 struct release;
 

@@ -27,6 +27,17 @@ installed_take(const struct pg_result *r, const char *pipeline, struct installed
 	       err_set(e, EXIT_PERMISSION, "the root that the warehouse pins is no key");
 }
 
+/* What the administrator can replace is believed only as far as nothing else is known. */
+static bool
+root_check(const struct installed *in, const char *pipeline, const uint8_t *root, struct err *e)
+{
+	return !root || !memcmp(root, in->root, KEY_PUBLIC_BYTES) ||
+	       err_set(e, EXIT_PERMISSION,
+		       "the warehouse pins another root of pipeline %s than the one that is given: "
+		       "somebody has replaced it there, or a new root.pub has not reached you",
+		       pipeline);
+}
+
 static bool
 decode(const void *p, size_t n, const struct installed *in, const char *pipeline, uint64_t least,
        struct policy *out, struct err *e)
@@ -46,6 +57,18 @@ decode(const void *p, size_t n, const struct installed *in, const char *pipeline
 	return false;
 }
 
+/* Whether a file that does not stand is an old copy, and not one that tells of another root. */
+static bool
+is_of_this_root(const struct installed *in, const struct buf *file)
+{
+	struct policy ours;
+
+	if (policy_decode(file->data, file->len, in->root, &ours) != SEAL_OK)
+		return false;
+	policy_free(&ours);
+	return true;
+}
+
 static bool
 choose(const struct installed *in, const char *pipeline, const struct buf *file, bool newest,
        struct policy *out, struct err *e)
@@ -62,8 +85,8 @@ choose(const struct installed *in, const char *pipeline, const struct buf *file,
 }
 
 bool
-release_policy(struct pg *pg, const char *pipeline, const struct buf *file, bool newest,
-	       struct policy *out, struct err *e)
+release_policy(struct pg *pg, const char *pipeline, const uint8_t *root, const struct buf *file,
+	       bool newest, struct policy *out, struct err *e)
 {
 	const struct pg_param params[] = {{.data = pipeline}};
 	struct installed in = {0};
@@ -72,8 +95,9 @@ release_policy(struct pg *pg, const char *pipeline, const struct buf *file, bool
 	if (!pg_query(pg, "SELECT root, serial, body FROM key_schema.policy_current($1)", params, 1,
 		      true, &r, e))
 		return err_context(e, "policy");
-	bool good =
-	    installed_take(r, pipeline, &in, e) && choose(&in, pipeline, file, newest, out, e);
+	bool good = installed_take(r, pipeline, &in, e) && root_check(&in, pipeline, root, e);
+	newest = newest && good && (root || !file || is_of_this_root(&in, file));
+	good = good && choose(&in, pipeline, file, newest, out, e);
 	pg_result_free(r);
 	return good;
 }

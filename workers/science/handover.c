@@ -63,8 +63,8 @@ making_check(struct making *x, struct err *e)
 
 	if (!connect_one(x, &x->reader, e) || !connect_one(x, &x->asker, e))
 		return false;
-	return release_policy(x->asker, s->w->model->pipeline.s, &s->policy_file, false, &x->policy,
-			      e) &&
+	return release_policy(x->asker, s->w->model->pipeline.s, NULL, &s->policy_file, false,
+			      &x->policy, e) &&
 	       policy_handoff_check(&x->policy, x->h, e);
 }
 

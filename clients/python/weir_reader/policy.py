@@ -13,20 +13,25 @@ from .octets import Octets, blake, prefixed
 MAGIC, CONTEXT = b"WRP1", b"WRP1-policy\0"
 BYTES_MAX, NAME_MAX, PATH_MAX, WHERE_MAX = 4 * 1024 * 1024, 63, 255, 4096
 CLASSES_MAX, ROLES_MAX, SEALERS_MAX, MEMBERS_MAX, HANDOFFS_MAX, NAMES_MAX = 16, 62, 64, 1024, 32, 128
-DIGESTS_MAX, SOURCES_MAX = 128, 63
-SENSITIVE_MAX = SOURCES_MAX * 128
+DIGESTS_MAX, SOURCES_MAX, PURPOSE_MAX = 128, 63, 1000
+EPOCH_MAX, TOKENS_MAX, FORMS, PADS = 255, 16 * 255, 4, (0, *range(4, 13))
+FIELDS_MAX = 128
+SENSITIVE_MAX = SOURCES_MAX * FIELDS_MAX
 DEAD_LETTER = "dead_letter"
 
 Role = collections.namedtuple("Role", "name epoch public")
-Sensitive = collections.namedtuple("Sensitive", "source path class_name domain subject digests")
+Sensitive = collections.namedtuple("Sensitive", "source path class_name domain canonical padexp subject digests")
 Member = collections.namedtuple("Member", "name public roles")
-Handoff = collections.namedtuple("Handoff", "name columns recipients query")
-Source = collections.namedtuple("Source", "name where")
+Handoff = collections.namedtuple("Handoff", "name columns recipients query purpose")
+Clear = collections.namedtuple("Clear", "path domain canonical subject")
+Source = collections.namedtuple("Source", "name where clear")
+Token = collections.namedtuple("Token", "domain epoch id")
 
 
 class Policy:
     """serial, not_before_ms, not_after_ms, pipeline, classes {name: [role]}, roles {name: Role}, escrow, sealers [pk],
-    audit, sensitive [Sensitive], unknown_class, members {name: Member}, handoffs {name: Handoff}, sources, hash."""
+    audit, sensitive [Sensitive], unknown_class, members {name: Member}, handoffs {name: Handoff},
+    sources {name: Source with clear [Clear]}, tokens {(domain, epoch): Token}, hash."""
 
     def usable(self, pipeline, serial_min=0, now_ms=None):
         """Refuses another pipeline's, an older one, one that is not valid at this time."""
@@ -44,6 +49,14 @@ def _number(x):
     if type(x) is not int or not 0 <= x < 2**63:
         raise ValueError
     return x
+
+
+def _of(these):
+    def check(x):
+        if type(x) is not int or x not in these:
+            raise ValueError
+        return x
+    return check
 
 
 def _text(most=NAME_MAX, least=1):
@@ -84,18 +97,33 @@ def _record(*shapes):
     return check
 
 
-_name, _pk, _digest = _text(), _bytes(32), _bytes(16)
+def _formed(domain, canonical):
+    """A record that has a canonical form only with a token domain."""
+    def with_domain(record):
+        def check(x):
+            row = record(x)
+            if row[canonical] and not row[domain]:
+                raise ValueError
+            return row
+        return check
+    return with_domain
+
+
+_name, _pk, _digest, _form = _text(), _bytes(32), _bytes(16), _of(range(FORMS))
 _names = _list(_name, NAMES_MAX)
 _body = _record(
     _number, _number, _number, _name,
     _list(_record(_name, _names), CLASSES_MAX),
     _list(_record(_name, _number, _pk), ROLES_MAX),
     _pk, _list(_pk, SEALERS_MAX), _pk,
-    _list(_record(_name, _text(PATH_MAX), _name, _text(least=0), _bool, _list(_digest, DIGESTS_MAX)), SENSITIVE_MAX),
+    _list(_formed(3, 4)(_record(_name, _text(PATH_MAX), _name, _text(least=0), _form, _of(PADS), _bool,
+                                _list(_digest, DIGESTS_MAX))), SENSITIVE_MAX),
     _text(least=0),
     _list(_record(_name, _pk, _names), MEMBERS_MAX),
-    _list(_record(_name, _names, _names, _digest), HANDOFFS_MAX),
-    _list(_record(_name, _text(WHERE_MAX, 0)), SOURCES_MAX))
+    _list(_record(_name, _names, _names, _digest, _text(PURPOSE_MAX, 0)), HANDOFFS_MAX),
+    _list(_record(_name, _text(WHERE_MAX, 0),
+                  _list(_formed(1, 2)(_record(_text(PATH_MAX), _text(least=0), _form, _bool)), FIELDS_MAX)), SOURCES_MAX),
+    _list(_record(_name, _of(range(EPOCH_MAX + 1)), _digest), TOKENS_MAX))
 
 
 def _unpack(body):
@@ -119,6 +147,7 @@ def _judge(p):
             and all(r in p.roles for r in named)
             and all(m in p.members for h in p.handoffs.values() for m in h.recipients)
             and all(s.class_name in p.classes for s in p.sensitive)
+            and all(epoch > 0 for _, epoch in p.tokens)
             and (not p.unknown_class or p.unknown_class in p.classes))
     if not good:
         raise NotThePolicy("policy")
@@ -151,7 +180,10 @@ def decode(data, root):
     p.roles = {name: Role(*row) for name, row in _by_name(x[5]).items()}
     p.members = {name: Member(*row) for name, row in _by_name(x[11]).items()}
     p.handoffs = {name: Handoff(*row) for name, row in _by_name(x[12]).items()}
-    p.sources = {name: Source(*row) for name, row in _by_name(x[13]).items()}
+    p.sources = {name: Source(*row[:2], [Clear(*c) for c in row[2]]) for name, row in _by_name(x[13]).items()}
+    p.tokens = {(t[0], t[1]): Token(*t) for t in x[14]}
+    if len(p.tokens) != len(x[14]):
+        raise NotThePolicy("policy: a token key twice")
     _judge(p)
     return p
 

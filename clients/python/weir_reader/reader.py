@@ -55,6 +55,14 @@ def load_key(path, passphrase=None, passphrase_file=None):
     return keyfile.read(path, getpass.getpass(f"passphrase of {pathlib.Path(path).name}: "))
 
 
+def _root_beside(*paths):
+    for path in paths:
+        found = path and pathlib.Path(path).with_name("root.pub")
+        if found and found.is_file():
+            return bytes.fromhex(found.read_text().strip())
+    return None
+
+
 def _carried(value):
     if isinstance(value, (bytes, memoryview)) and len(value) > 40 and value[0] == CARRIED_FIRST:
         try:
@@ -75,12 +83,15 @@ class Reader:
     """
     dsn: of a login that is in data_scientists, or the release login. member_key: path of the WRK1 file, or an opened
     key. root: the policy root's public key (32 bytes or hexadecimal) as you were told it on another way than through
-    this database; None believes the root that the database pins. policy: path of a signed policy, instead of the one
+    this database; None: root.pub beside the policy or the member key, and where there is none the root that the
+    database pins, which its administrator can replace. policy: path of a signed policy, instead of the one
     in the database. serial_min: the highest policy serial that you have seen.
     """
 
     def __init__(self, dsn, pipeline, member_key, passphrase=None, passphrase_file=None, root=None, policy=None,
                  serial_min=0):
+        if root is None:
+            root = _root_beside(policy, None if isinstance(member_key, keyfile.SecretKey) else member_key)
         if not isinstance(member_key, keyfile.SecretKey):
             member_key = load_key(member_key, passphrase, passphrase_file)
         self.member, self.pipeline = member_key, pipeline
