@@ -147,6 +147,7 @@ def spread(reference, postgres, kafka, rabbit, directory, request):
                          f'exchange: {{ brokers: "{kafka.bootstrap}", topic: weir.{name} }}\n')
     for key in keys.glob("token-*.key"):  # equal tokens are comparable
         shutil.copy2(key, w.keys / key.name)
+    w.sign()
     w.apply()
 
     def feed(seconds):

@@ -696,7 +696,7 @@ exchange_read(void **state)
 	assert_true(whole->exchange.retention_us == INT64_C(2) * 86400 * 1000000);
 	for (enum role r = 0; r < ROLE_MAX; r++) {
 		bool connects = r == ROLE_SUPERVISOR || r == ROLE_INGEST || r == ROLE_RELAY;
-		bool knows = r != ROLE_TASK && r != ROLE_SCIENCE && r != ROLE_NULL;
+		bool knows = r != ROLE_TASK && r != ROLE_NULL;
 		bool sources = knows && r != ROLE_KEEPER;
 		struct conf_secret secrets[CONF_SECRETS_MAX];
 		struct buf text = {0};

@@ -707,17 +707,18 @@ test_ids_of_a_wrong_length(void **state)
 	buf_free(&b);
 }
 
-/* [2, request, ok, [hash key, root or nil, serial]] */
+/* [2, request, ok, 0, [hash key, root or nil, serial]] */
 static void
 facts_item(struct buf *b, size_t elements, size_t key_len, size_t root_len, uint64_t serial)
 {
 	static const uint8_t zeros[POLICY_ROOT_BYTES + 1];
 
 	buf_clear(b);
-	pack_array(b, 4);
+	pack_array(b, 5);
 	pack_uint(b, KEY_FACTS);
 	pack_uint(b, 1);
 	pack_bool(b, true);
+	pack_uint(b, 0);
 	pack_array(b, elements);
 	pack_bytes(b, zeros, key_len);
 	if (root_len)
