@@ -24,7 +24,7 @@ CFLAGS_ALL   = -std=gnu11 $(OPT) -g -fPIE -fstack-protector-strong $(WARN) $(SAN
 CXXFLAGS_ALL = -std=c++17 $(OPT) -g -fPIE -fno-exceptions -fno-rtti -Wall -Wextra $(SANFLAGS) $(INC) -MMD -MP
 LDFLAGS_ALL  = -pie -Wl,-z,relro,-z,now,--as-needed $(SANFLAGS) $(LDFLAGS)
 
-WORKER_ROLES = ingest keeper correlate transform load task science status null
+WORKER_ROLES = ingest keeper relay correlate transform load task science status null
 ROLES        = supervisor $(WORKER_ROLES)
 
 # What each executable may link beside libproto and libworker; archives pull only what is used.
@@ -33,6 +33,7 @@ LIBS_WORKER     = -lzmq -lmsgpackc -lsodium
 LIBS_supervisor = $(LIBS_COMMON)
 LIBS_ingest     = $(LIBS_COMMON) $(LIBS_WORKER) -lrdkafka -lrabbitmq -lsimdjson -lzstd -lz -lstdc++
 LIBS_keeper     = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
+LIBS_relay      = $(LIBS_COMMON) $(LIBS_WORKER) -lrdkafka
 LIBS_correlate  = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_transform  = $(LIBS_COMMON) $(LIBS_WORKER)
 LIBS_load       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
@@ -40,9 +41,12 @@ LIBS_task       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_science    = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_status     = $(LIBS_COMMON) $(LIBS_WORKER) -lmicrohttpd -ljansson
 LIBS_null       = $(LIBS_COMMON) $(LIBS_WORKER)
-LIBS_weir       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -ljansson
+LIBS_weir       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -ljansson -lrdkafka
 LIBS_test       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -lrdkafka -lrabbitmq -lsimdjson -lzstd -lz -lmicrohttpd -ljansson \
                   -lcmocka -lstdc++
+
+# relay reads as ingest reads.
+BESIDE_relay    = $(B)/libingest.a
 
 objects = $(patsubst %,$(B)/%.o,$(basename $(wildcard $(addsuffix /*.c,$(1)) $(addsuffix /*.cc,$(1)))))
 
@@ -95,10 +99,10 @@ define role_rules
 $(B)/lib$(1).a: $$(filter-out %/main.o,$$(call objects,workers/$(1))) | $(B)/.deps
 	@rm -f $$@
 	$$(Q)ar rcs $$@ $$^
-$(BIN)/$(1): $$(B)/workers/$(1)/main.o $(B)/lib$(1).a $(B)/libworker.a $(B)/libproto.a
+$(BIN)/$(1): $$(B)/workers/$(1)/main.o $(B)/lib$(1).a $(BESIDE_$(1)) $(B)/libworker.a $(B)/libproto.a
 	@mkdir -p $(BIN)
 	@$$(if $$(V),,echo "  LD   $$@")
-	$$(Q)$(CC) $$(LDFLAGS_ALL) -o $$@ $$< $(B)/lib$(1).a $(B)/libworker.a $(B)/libproto.a $$(LIBS_$(1))
+	$$(Q)$(CC) $$(LDFLAGS_ALL) -o $$@ $$< $(B)/lib$(1).a $(BESIDE_$(1)) $(B)/libworker.a $(B)/libproto.a $$(LIBS_$(1))
 endef
 $(foreach r,$(WORKER_ROLES),$(eval $(call role_rules,$(r))))
 

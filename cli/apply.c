@@ -27,6 +27,8 @@ change_do(struct applying *a, const struct change *c, struct err *e)
 	}
 	case CHANGE_RID_KEY:
 		return rid_key_make(p->model, e);
+	case CHANGE_TOPIC:
+		return exchange_make(p->model, e);
 	case CHANGE_NOTE:
 	case CHANGE_REFUSED:
 		break;

@@ -142,7 +142,7 @@ plan_make(struct plan *p, struct err *e)
 {
 	return owner_read(p, e) && plan_admin(p, e) && plan_logins(p, e) && plan_pipeline(p, e) &&
 	       plan_policy(p, e) && plan_role_keys(p, e) && plan_grants_to_come(p, e) &&
-	       plan_tables(p, e) && plan_rows(p, e) && plan_grants(p, e);
+	       plan_tables(p, e) && plan_rows(p, e) && plan_grants(p, e) && plan_exchange(p, e);
 }
 
 void

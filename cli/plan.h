@@ -13,6 +13,7 @@ enum change_kind {
 	CHANGE_SQL,
 	CHANGE_LOGIN,	/* `of` is the login: a new password, its file, then `sql` */
 	CHANGE_RID_KEY, /* a key file for queue sources */
+	CHANGE_TOPIC,	/* of the exchange */
 	CHANGE_NOTE,	/* nothing to do; something to know */
 	CHANGE_REFUSED,
 };
@@ -79,6 +80,10 @@ MUSTCHECK bool plan_aggregates(struct plan *p, struct err *e);
 MUSTCHECK bool plan_rows(struct plan *p, struct err *e);	   /* special members, calendars */
 MUSTCHECK bool plan_grants_to_come(struct plan *p, struct err *e); /* default privileges */
 MUSTCHECK bool plan_grants(struct plan *p, struct err *e);
+
+/* exchange.c: the topic; doing: nothing happens where it is there by now. */
+MUSTCHECK bool plan_exchange(struct plan *p, struct err *e);
+MUSTCHECK bool exchange_make(const struct model *m, struct err *e);
 
 /* plan_logins.c: doing. The file is written beside its place, and comes there with login_place. */
 struct login_made {

@@ -37,7 +37,10 @@ struct picture {
 static bool
 note_ours(const struct picture *x, const struct rundir_note *n)
 {
-	return !x->database || (x->beats && !strcmp(n->instance, pg_text(x->instance, 0, 0)));
+	/* With an exchange many hold it; those that only read sources are not in the database. */
+	if (!x->database || model_exchange(x->model))
+		return true;
+	return x->beats && !strcmp(n->instance, pg_text(x->instance, 0, 0));
 }
 
 /* --url, else a supervisor of this machine, else the address that the pipeline file fixes. */
@@ -88,6 +91,18 @@ live_read(struct picture *x, bool must)
 
 /* ---- the database ---- */
 
+#define HOLDERS                                                                                    \
+	"SELECT instance, mode, to_char(started_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"            \
+	" round(extract(epoch FROM clock_timestamp() - heartbeat)::numeric, 1)::text,"             \
+	" heartbeat = to_timestamp(0), clock_timestamp() - heartbeat < interval '5 s'"
+
+/* One, or with an exchange all that share the pipeline, who was heard last before others. */
+static const char holder_sql[] =
+    HOLDERS " FROM admin_schema.instance WHERE pipeline = $1::int AND build = $2::smallint";
+static const char replicas_sql[] =
+    HOLDERS " FROM admin_schema.replica WHERE pipeline = $1::int AND build = $2::smallint"
+	    " ORDER BY heartbeat < clock_timestamp() - interval '5 s', instance";
+
 static bool
 database_queries(struct picture *x, struct pg *pg, struct err *e)
 {
@@ -96,13 +111,8 @@ database_queries(struct picture *x, struct pg *pg, struct err *e)
 
 	snprintf(id, sizeof id, "%lld", (long long)x->at.id);
 	snprintf(build, sizeof build, "%d", x->at.build);
-	return owner_query(
-		   pg,
-		   "SELECT instance, mode, to_char(started_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
-		   " round(extract(epoch FROM clock_timestamp() - heartbeat)::numeric, 1)::text,"
-		   " heartbeat = to_timestamp(0), clock_timestamp() - heartbeat < interval '5 s'"
-		   " FROM admin_schema.instance WHERE pipeline = $1::int AND build = $2::smallint",
-		   params, &x->instance, e) &&
+	return owner_query(pg, model_exchange(x->model) ? replicas_sql : holder_sql, params,
+			   &x->instance, e) &&
 	       owner_query(
 		   pg,
 		   "SELECT s.name, count(p.id)::text, count(p.done_at)::text,"
@@ -151,6 +161,18 @@ database_read(const struct cli *c, struct picture *x)
 /* ---- showing ---- */
 
 static void
+holder_text(const struct picture *x, unsigned i, struct buf *out)
+{
+	if (*pg_text(x->instance, i, 4) == 't')
+		buf_printf(out, "last held by %s (%s), which ended in order\n",
+			   pg_text(x->instance, i, 0), pg_text(x->instance, i, 1));
+	else
+		buf_printf(out, "held by %s (%s since %s), heartbeat %s s ago\n",
+			   pg_text(x->instance, i, 0), pg_text(x->instance, i, 1),
+			   pg_text(x->instance, i, 2), pg_text(x->instance, i, 3));
+}
+
+static void
 database_text(const struct picture *x, struct buf *out)
 {
 	static const char *const source_heads[] = {"source", "partitions", "read to the end",
@@ -158,15 +180,10 @@ database_text(const struct picture *x, struct buf *out)
 	static const char *const lane_heads[] = {"lane", "epoch", "batch", "key groups"};
 	struct grid *g;
 
-	if (pg_rows(x->instance) && *pg_text(x->instance, 0, 4) == 't')
-		buf_printf(out, "last held by %s (%s), which ended in order\n",
-			   pg_text(x->instance, 0, 0), pg_text(x->instance, 0, 1));
-	else if (pg_rows(x->instance))
-		buf_printf(out, "held by %s (%s since %s), heartbeat %s s ago\n",
-			   pg_text(x->instance, 0, 0), pg_text(x->instance, 0, 1),
-			   pg_text(x->instance, 0, 2), pg_text(x->instance, 0, 3));
-	else
-		buf_text(out, "never started\n");
+	for (unsigned i = 0; i < pg_rows(x->instance); i++)
+		holder_text(x, i, out);
+	if (!pg_rows(x->instance))
+		buf_text(out, model_exchange(x->model) ? "no lanes run\n" : "never started\n");
 	g = grid_new(source_heads, 4);
 	for (unsigned i = 0; i < pg_rows(x->sources); i++)
 		for (unsigned j = 0; j < 4; j++)
@@ -201,6 +218,20 @@ rows_json(const struct pg_result *r, const char *const *names, unsigned n, struc
 }
 
 static void
+holder_json(const struct picture *x, unsigned i, struct buf *out)
+{
+	bool released = *pg_text(x->instance, i, 4) == 't';
+
+	buf_text(out, "{\"name\":");
+	cli_json(out, pg_text(x->instance, i, 0));
+	buf_printf(out,
+		   ",\"mode\":\"%s\",\"started_at\":\"%s\",\"heartbeat_age_seconds\":%s,"
+		   "\"released\":%s}",
+		   pg_text(x->instance, i, 1), pg_text(x->instance, i, 2),
+		   released ? "null" : pg_text(x->instance, i, 3), released ? "true" : "false");
+}
+
+static void
 picture_json(const struct picture *x, struct buf *out)
 {
 	static const char *const source_names[] = {"source", "partitions", "done", "dead_letters"};
@@ -223,18 +254,17 @@ picture_json(const struct picture *x, struct buf *out)
 		return;
 	}
 	buf_text(out, "{\"instance\":");
-	if (pg_rows(x->instance)) {
-		buf_text(out, "{\"name\":");
-		cli_json(out, pg_text(x->instance, 0, 0));
-		bool released = *pg_text(x->instance, 0, 4) == 't';
-		buf_printf(out,
-			   ",\"mode\":\"%s\",\"started_at\":\"%s\",\"heartbeat_age_seconds\":%s,"
-			   "\"released\":%s}",
-			   pg_text(x->instance, 0, 1), pg_text(x->instance, 0, 2),
-			   released ? "null" : pg_text(x->instance, 0, 3),
-			   released ? "true" : "false");
-	} else {
+	if (pg_rows(x->instance))
+		holder_json(x, 0, out);
+	else
 		buf_text(out, "null");
+	if (model_exchange(x->model)) {
+		buf_text(out, ",\"replicas\":[");
+		for (unsigned i = 0; i < pg_rows(x->instance); i++) {
+			buf_text(out, i ? "," : "");
+			holder_json(x, i, out);
+		}
+		buf_byte(out, ']');
 	}
 	buf_text(out, ",\"sources\":");
 	rows_json(x->sources, source_names, 4, out);

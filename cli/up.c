@@ -11,6 +11,8 @@
 #include "roles.h"
 #include "start.h"
 
+enum { ONLY_BYTES = 256 };
+
 #define OPTIONS_OF_BOTH                                                                            \
 	{"pipeline", 'p', OPTION_VALUE, "FILE", "the pipeline file"},                              \
 	    {"instance", 0, OPTION_VALUE, "NAME",                                                  \
@@ -26,6 +28,8 @@
 
 const struct option_row options_up[] = {
     OPTIONS_OF_BOTH,
+    {"only", 0, OPTION_VALUE, "ROLE,...",
+     "with exchange: these roles alone (\"lanes\": relay, correlate, transform, load, task)"},
     {NULL, 0, OPTION_FLAG, NULL, NULL},
 };
 
@@ -134,6 +138,7 @@ start_run(struct cli *c, const char *mode)
 	struct model *m;
 	struct start s;
 	struct err e;
+	char only[ONLY_BYTES];
 	int code;
 
 	const char *until = bounded ? args_value(a, "until") : NULL;
@@ -146,6 +151,11 @@ start_run(struct cli *c, const char *mode)
 	if (!cli_model(c, path, &m, &code))
 		return code;
 	bool good = start_prepare(&s, mode, path, m, args_value(a, "instance"), &e);
+	if (good && !bounded && args_value(a, "only")) {
+		/* Whoever lives is asked how it is. */
+		snprintf(only, sizeof only, "%s,%s", args_value(a, "only"), role_name(ROLE_STATUS));
+		add_value(&s, "--only", only);
+	}
 	if (good && bounded) {
 		add_value(&s, "--until", "now");
 		add_value(&s, "--wait", args_value(a, "wait"));

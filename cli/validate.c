@@ -23,7 +23,8 @@ valid_json(const struct model *m, const char *path, const struct conf_report *r,
 		cli_json(out, m->pipeline.s);
 		buf_printf(out,
 			   ",\"sources\":%u,\"folds\":%u,\"tables\":%u,\"lanes\":%u,\"ingests\":%u",
-			   m->sources_n, m->folds_n, m->tables_n, m->lanes, m->ingests);
+			   m->sources_n - model_exchange(m), m->folds_n, m->tables_n, m->lanes,
+			   m->ingests);
 	}
 	buf_text(out, ",\"errors\":[");
 	buf_add(out, r->json.data, r->json.len);
@@ -33,10 +34,12 @@ valid_json(const struct model *m, const char *path, const struct conf_report *r,
 static void
 valid_text(const struct model *m, const char *path, struct buf *out)
 {
+	unsigned declared = m->sources_n - model_exchange(m);
+
 	buf_printf(
 	    out,
 	    "%s: valid. Pipeline %s: %u source%s, %u fold%s, %u table%s, %u ingest%s, %u lane%s\n",
-	    path, m->pipeline.s, m->sources_n, m->sources_n == 1 ? "" : "s", m->folds_n,
+	    path, m->pipeline.s, declared, declared == 1 ? "" : "s", m->folds_n,
 	    m->folds_n == 1 ? "" : "s", m->tables_n, m->tables_n == 1 ? "" : "s", m->ingests,
 	    m->ingests == 1 ? "" : "s", m->lanes, m->lanes == 1 ? "" : "s");
 }

@@ -141,4 +141,5 @@ conf_model(struct conf_tree *t, struct model *m)
 	conf_tables(&b);
 	conf_aggregates(&b);
 	conf_handoffs(&b);
+	conf_exchange(&b);
 }

@@ -22,9 +22,11 @@
 #define BIT(role)   (1u << ROLE_##role)
 #define SEE_EVERY   (~0u)
 #define SEE_DATA                                                                                   \
-	(BIT(SUPERVISOR) | BIT(INGEST) | BIT(CORRELATE) | BIT(TRANSFORM) | BIT(LOAD) |             \
-	 BIT(STATUS) | BIT(SCIENCE))
+	(BIT(SUPERVISOR) | BIT(INGEST) | BIT(RELAY) | BIT(CORRELATE) | BIT(TRANSFORM) |            \
+	 BIT(LOAD) | BIT(STATUS) | BIT(SCIENCE))
 #define SEE_SOURCE     (BIT(SUPERVISOR) | BIT(INGEST))
+#define SEE_THAT       (SEE_DATA | BIT(KEEPER)) /* that there is an exchange */
+#define SEE_EXCHANGE   (BIT(SUPERVISOR) | BIT(INGEST) | BIT(RELAY))
 #define SEE_STATUS     (BIT(SUPERVISOR) | BIT(STATUS))
 #define SEE_SUPERVISOR BIT(SUPERVISOR)
 #define SEE_TASK       (BIT(SUPERVISOR) | BIT(TASK))

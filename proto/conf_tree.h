@@ -190,6 +190,8 @@ void conf_folds(struct conf_build *b, struct conf_node *folds);
 void conf_tables(struct conf_build *b);	    /* after correlate */
 void conf_aggregates(struct conf_build *b); /* after tables */
 void conf_handoffs(struct conf_build *b);
+/* Last: it adds a source that is none of the file's. */
+void conf_exchange(struct conf_build *b);
 
 /* Values of a map's members; what is absent or wrong gives `none`, false, VALUE_NULL. */
 int64_t conf_integer(const struct conf_node *map, const char *key, int64_t none);

@@ -16,6 +16,11 @@ enum {
 	CTL_STATS_MS = 1000,  /* interval of STATS */
 	CTL_HANG_MS = 5000,   /* no STATS for so long: killed */
 	CTL_STUCK_MS = 60000, /* queued work without progress for so long: killed */
+	/*
+	 * BYE with this in place of an exit code: the generation is to begin anew, and nothing has
+	 * failed (a consumer group has divided its partitions anew). No throttle, no strike.
+	 */
+	CTL_BYE_REBORN = 90,
 };
 
 enum ctl_type {

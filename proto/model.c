@@ -6,16 +6,22 @@
 #include "conf_tree.h"
 
 static void
+properties_free(struct property *p, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		free(p[i].key);
+		free(p[i].value);
+	}
+	free(p);
+}
+
+static void
 source_free(struct source *s)
 {
 	for (unsigned i = 0; i < s->fields_n; i++)
 		expr_free(s->fields[i].derive);
-	for (unsigned i = 0; i < s->properties_n; i++) {
-		free(s->properties[i].key);
-		free(s->properties[i].value);
-	}
+	properties_free(s->properties, s->properties_n);
 	free(s->fields);
-	free(s->properties);
 	free(s->brokers);
 	free(s->topic);
 	free(s->url);
@@ -85,6 +91,9 @@ model_free(struct model *m)
 		table_free(&m->tables[i]);
 	aggregates_free(m);
 	handoffs_free(m);
+	properties_free(m->exchange.properties, m->exchange.properties_n);
+	free(m->exchange.brokers);
+	free(m->exchange.topic);
 	free(m->sources);
 	free(m->folds);
 	free(m->parts);
@@ -103,6 +112,14 @@ model_free(struct model *m)
 		zone_close(m->zone);
 	conf_tree_free(m->tree);
 	free(m);
+}
+
+uint64_t
+model_exchange_bytes(const struct model *m)
+{
+	uint64_t n = m->limits.event_bytes_max * 2 + EXCHANGE_DEAD_BYTES;
+
+	return n < EXCHANGE_BYTES_MAX ? n : EXCHANGE_BYTES_MAX;
 }
 
 static bool

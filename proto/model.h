@@ -35,6 +35,8 @@ enum {
 	MEASURES_MAX = 16,
 	DIMENSIONS_MAX = 8, /* columns an aggregate groups by */
 	HANDOFFS_MAX = 32,
+	EXCHANGE_DEAD_BYTES = 1200 * 1024,	 /* the largest dead letter, sealed */
+	EXCHANGE_BYTES_MAX = 1000 * 1000 * 1000, /* of a message: librdkafka's */
 	RECIPIENTS_MAX = 16,
 };
 
@@ -64,7 +66,19 @@ struct field {
 	uint8_t padexp;		  /* with class: SEALING "Bytes"; 0 or 4..12 */
 };
 
-enum source_kind { SOURCE_KAFKA, SOURCE_RABBITMQ, SOURCE_FILE, SOURCE_KIND_MAX };
+enum source_kind {
+	SOURCE_KAFKA,
+	SOURCE_RABBITMQ,
+	SOURCE_FILE,
+	/*
+	 * Not declared: the last source of a pipeline with an exchange, so that the partitions of
+	 * its topic have ids like any other. It has no fields; no ingest reads it.
+	 */
+	SOURCE_EXCHANGE,
+	SOURCE_KIND_MAX
+};
+
+#define SOURCE_EXCHANGE_NAME "$exchange"
 enum source_time { TIME_OF_FIELD, TIME_OF_BROKER, TIME_NONE };
 enum source_unknown { UNKNOWN_DROP, UNKNOWN_SEAL, UNKNOWN_REJECT };
 enum source_identity { IDENTITY_NONE, IDENTITY_MESSAGE_ID, IDENTITY_PATH, IDENTITY_BODY };
@@ -264,6 +278,16 @@ struct handoff {
 	int64_t every_us; /* 0: only by `weir handoff run` */
 };
 
+/* The topic between ingests and lanes; one partition for each key group. */
+struct exchange {
+	char *brokers; /* seen by ingest and relay alone, as the properties are */
+	char *topic;   /* NULL: there is no exchange */
+	struct property *properties;
+	unsigned properties_n;
+	uint32_t replication; /* of the topic when `weir apply` makes it */
+	int64_t retention_us;
+};
+
 struct limits {				 /* names as in the pipeline file; each has a metric */
 	uint64_t inflight_bytes_max;	 /* 128 MB, over all ingests of this supervisor */
 	uint64_t state_cache_bytes_max;	 /* 256 MB over all lanes */
@@ -306,6 +330,7 @@ struct model {
 	char *dsn; /* warehouse, the owner's: plan and apply only; read with conf_secret_read */
 	char *logins_dir;   /* where apply writes login files */
 	char *rid_key_path; /* queue sources only */
+	struct exchange exchange;
 	/*
 	 * Sealing: classes_n > 0 as soon as a field is sensitive or has a token; dead_letter
 	 * is then the last of them.
@@ -332,6 +357,15 @@ struct model {
 	int64_t drain_limit_us; /* 30 s */
 	struct conf_tree *tree; /* conf.c's own: what conf_print_* print from */
 };
+
+static inline bool
+model_exchange(const struct model *m)
+{
+	return m->exchange.topic != NULL;
+}
+
+/* The largest message of the exchange: an event grows by what seals it. */
+uint64_t model_exchange_bytes(const struct model *m);
 
 void model_free(struct model *m);
 int model_source_find(const struct model *m, const char *name, size_t n); /* -1: none */

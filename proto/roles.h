@@ -20,8 +20,9 @@ enum role_per {
 	ROLE_PER_ONE,
 	ROLE_PER_INGESTS,
 	ROLE_PER_LANES,
-	ROLE_PER_SEALS, /* one as soon as the pipeline seals */
-	ROLE_PER_HANDS, /* one as soon as it has hand-overs */
+	ROLE_PER_KEEPS,	    /* one as soon as the pipeline seals, or has an exchange */
+	ROLE_PER_HANDS,	    /* one as soon as it has hand-overs */
+	ROLE_PER_EXCHANGES, /* one as soon as it has an exchange */
 	ROLE_PER_MAX
 };
 enum role_kind { ROLE_KIND_DATA, ROLE_KIND_ALONE, ROLE_KIND_PARENT };
@@ -42,6 +43,7 @@ enum {
 	NEED_ROLE_KEY = 1 << 12,
 	NEED_RELEASE = 1 << 13,
 	NEED_HANDOFF = 1 << 14,
+	NEED_EXCHANGE = 1 << 15,
 };
 
 enum {

@@ -277,6 +277,47 @@ own_free(struct own *o)
 	*o = (struct own){0};
 }
 
+/* ---- CLAIM: one flat array of key groups ---- */
+
+void
+wire_claim_write(struct buf *b, const struct claim *c)
+{
+	pack_array(b, c->groups_n);
+	for (uint32_t i = 0; i < c->groups_n; i++)
+		pack_uint(b, c->groups[i]);
+}
+
+bool
+wire_claim_read(struct pack_reader *r, struct claim *c)
+{
+	struct pack_view a;
+	size_t n = 0;
+
+	*c = (struct claim){0};
+	if (!pack_next(r, &a) || !pack_view_array(r, a, &n))
+		return false;
+	if (n > GROUPS_MAX)
+		return pack_fail(r, "more key groups than there can be");
+	c->groups = mem_zero(n, sizeof *c->groups);
+	c->groups_n = (uint32_t)n;
+	bool ok = true;
+	for (uint32_t i = 0; ok && i < n; i++) {
+		ok = at_u16(r, a, i, GROUPS_MAX - 1, &c->groups[i]);
+		if (ok && i && c->groups[i] <= c->groups[i - 1])
+			ok = pack_fail(r, "key groups that do not rise");
+	}
+	if (!ok)
+		claim_free(c);
+	return ok;
+}
+
+void
+claim_free(struct claim *c)
+{
+	free(c->groups);
+	*c = (struct claim){0};
+}
+
 /* ---- COMMITTED ---- */
 
 void

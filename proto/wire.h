@@ -54,7 +54,8 @@ enum {
 	X(END, "a batch ends")                                                                     \
 	X(COMMITTED, "a batch is in the warehouse")                                                \
 	X(KEYREQ, "ingest asks the keeper: an envelope to publish, secrets of subjects")           \
-	X(KEYANS, "the keeper answers")
+	X(KEYANS, "the keeper answers")                                                            \
+	X(CLAIM, "relay tells which key groups this lane is to own")
 
 enum frame_type {
 #define X(id, words) FRAME_##id,
@@ -133,6 +134,16 @@ struct own {
 void wire_own_write(struct buf *b, const struct own *o);
 bool wire_own_read(struct pack_reader *r, struct own *o); /* free with own_free */
 void own_free(struct own *o);
+
+/* ---- CLAIM: one item; the first frame of a generation that reads an exchange ---- */
+struct claim {
+	uint16_t *groups; /* key groups, rising; may be none */
+	uint32_t groups_n;
+};
+
+void wire_claim_write(struct buf *b, const struct claim *c);
+bool wire_claim_read(struct pack_reader *r, struct claim *c); /* free with claim_free */
+void claim_free(struct claim *c);
 
 /* ---- DATA: `count` records, then one array of covers ---- */
 enum record_kind {
@@ -242,7 +253,11 @@ void wire_carried_write(struct buf *b, const struct carried *c);
 bool wire_carried_read(const void *p, size_t n, struct carried *c);
 
 /* ---- KEYREQ, KEYANS: `count` items; asked again until answered, so each is idempotent ---- */
-enum key_kind { KEY_PUBLISH, KEY_SUBJECTS };
+enum key_kind {
+	KEY_PUBLISH,
+	KEY_SUBJECTS,
+	KEY_FACTS /* what OWN tells an ingest that has lanes: with an exchange it has none */
+};
 
 struct keyreq {
 	enum key_kind kind;
@@ -270,6 +285,11 @@ struct keyans {
 	uint32_t core_len;
 	const uint8_t *secrets[KEYREQ_SUBJECTS_MAX]; /* NULL: the person was erased */
 	uint32_t secrets_n;
+	/* KEY_FACTS; as in struct own, the serial being the lowest that may be used */
+	uint8_t hash_key[HASH_KEY_BYTES];
+	bool has_policy;
+	uint8_t policy_root[POLICY_ROOT_BYTES];
+	uint64_t pinned_serial;
 };
 
 void wire_keyreq_write(struct buf *b, const struct keyreq *k);

@@ -4,16 +4,30 @@
 enum {
 	PUBLISH_ELEMENTS = 5,
 	SUBJECTS_ELEMENTS = 3,
+	FACTS_ELEMENTS = 3,
 	ANSWER_ELEMENTS = 5,
+	FACTS_ANSWERED = 3,
 };
 
-/* [0, request, class, core, [wrap...]] or [1, request, sids] */
+static size_t
+request_elements(enum key_kind kind)
+{
+	return kind == KEY_PUBLISH ? PUBLISH_ELEMENTS
+	       : kind == KEY_FACTS ? FACTS_ELEMENTS
+				   : SUBJECTS_ELEMENTS;
+}
+
+/* [0, request, class, core, [wrap...]] or [1, request, sids] or [2, request, nil] */
 void
 wire_keyreq_write(struct buf *b, const struct keyreq *k)
 {
-	pack_array(b, k->kind == KEY_PUBLISH ? PUBLISH_ELEMENTS : SUBJECTS_ELEMENTS);
+	pack_array(b, request_elements(k->kind));
 	pack_uint(b, k->kind);
 	pack_uint(b, k->request);
+	if (k->kind == KEY_FACTS) {
+		pack_nil(b);
+		return;
+	}
 	if (k->kind == KEY_SUBJECTS) {
 		pack_bytes(b, k->sids, (size_t)k->sids_n * SUBJECT_ID_BYTES);
 		return;
@@ -36,7 +50,7 @@ key_head_read(struct pack_reader *r, struct pack_view *a, size_t *n, enum key_ki
 		return false;
 	if (*n < SUBJECTS_ELEMENTS)
 		return pack_fail(r, "a keeper's item with a wrong number of elements");
-	if (!pack_at_uint(r, *a, 0, KEY_SUBJECTS, &k) || !at_u32(r, *a, 1, request))
+	if (!pack_at_uint(r, *a, 0, KEY_FACTS, &k) || !at_u32(r, *a, 1, request))
 		return false;
 	*kind = (enum key_kind)k;
 	return true;
@@ -85,12 +99,45 @@ wire_keyreq_read(struct pack_reader *r, struct keyreq *k)
 	*k = (struct keyreq){0};
 	if (!key_head_read(r, &a, &n, &k->kind, &k->request))
 		return false;
-	if (n != (k->kind == KEY_PUBLISH ? PUBLISH_ELEMENTS : SUBJECTS_ELEMENTS))
+	if (n != request_elements(k->kind))
 		return pack_fail(r, "a request with a wrong number of elements");
+	if (k->kind == KEY_FACTS)
+		return pack_view_nil(pack_view_at(a, 2)) || pack_fail(r, "facts of something");
 	return k->kind == KEY_PUBLISH ? publish_view(r, a, k) : subjects_view(r, a, k);
 }
 
-/* [kind, request, ok, policy serial, core | [secret or nil...] | reason] */
+/* [hash key, policy root or nil, lowest serial] */
+static void
+facts_write(struct buf *b, const struct keyans *k)
+{
+	pack_array(b, FACTS_ANSWERED);
+	pack_bytes(b, k->hash_key, HASH_KEY_BYTES);
+	if (k->has_policy)
+		pack_bytes(b, k->policy_root, POLICY_ROOT_BYTES);
+	else
+		pack_nil(b);
+	pack_uint(b, k->has_policy ? k->pinned_serial : 0);
+}
+
+static bool
+facts_view(struct pack_reader *r, struct pack_view a, struct keyans *k)
+{
+	size_t n;
+
+	if (!pack_view_array(r, a, &n))
+		return false;
+	if (n != FACTS_ANSWERED)
+		return pack_fail(r, "facts have 3 elements");
+	k->has_policy = !pack_view_nil(pack_view_at(a, 1));
+	if (!pack_view_fixed(r, pack_view_at(a, 0), k->hash_key, HASH_KEY_BYTES) ||
+	    (k->has_policy &&
+	     !pack_view_fixed(r, pack_view_at(a, 1), k->policy_root, POLICY_ROOT_BYTES)) ||
+	    !pack_at_uint(r, a, 2, UINT64_MAX, &k->pinned_serial))
+		return false;
+	return k->has_policy || !k->pinned_serial || pack_fail(r, "a serial without a policy");
+}
+
+/* [kind, request, ok, policy serial, core | [secret or nil...] | facts | reason] */
 void
 wire_keyans_write(struct buf *b, const struct keyans *k)
 {
@@ -105,6 +152,10 @@ wire_keyans_write(struct buf *b, const struct keyans *k)
 	}
 	if (k->kind == KEY_PUBLISH) {
 		pack_bytes(b, k->core, k->core_len);
+		return;
+	}
+	if (k->kind == KEY_FACTS) {
+		facts_write(b, k);
 		return;
 	}
 	pack_array(b, k->secrets_n);
@@ -151,5 +202,7 @@ wire_keyans_read(struct pack_reader *r, struct keyans *k)
 		return at_text(r, a, 4, REASON_MAX, &k->reason, &k->reason_len);
 	if (k->kind == KEY_PUBLISH)
 		return at_bytes(r, a, 4, 1, CORE_BYTES_MAX, &k->core, &k->core_len);
+	if (k->kind == KEY_FACTS)
+		return facts_view(r, pack_view_at(a, 4), k);
 	return secrets_view(r, pack_view_at(a, 4), k);
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "part.h"
 #include "peer.h"
 
 static void
@@ -37,7 +38,8 @@ config_send(struct child *c, const struct chan_setup *s, struct err *e)
 	frame_start(c, &f, CTL_CONFIG);
 	f.config.slice_bytes = bytes;
 	for (int i = 0; i < ROLE_MAX; i++)
-		f.config.count[i] = (uint16_t)s->count[i];
+		f.config.count[i] =
+		    (uint16_t)part_count(s->model, c->role, (enum role)i, s->count[i]);
 	f.config.bounded = s->bounded;
 	f.config.close = s->close;
 	f.config.accept_dead = s->accept_dead;

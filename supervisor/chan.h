@@ -12,6 +12,7 @@
 /* What all workers of a start are told alike. */
 struct chan_setup {
 	const struct gather *gather;
+	const struct model *model;
 	const char *dir, *instance;
 	const char *handoff; /* "": none in particular */
 	const uint8_t *root; /* of the policy, ROOT_BYTES; NULL: what the database says */

@@ -129,6 +129,8 @@ cause_of(const struct chan_event *ev, const struct child *c)
 	case EVENT_QUIT:
 	case EVENT_DONE:
 		return CAUSE_QUIT;
+	case EVENT_REBORN:
+		return CAUSE_REBORN;
 	case EVENT_EXIT:
 		return policy_cause(c->ready, ev->code >> 8, ev->code & 0xff);
 	case EVENT_HANG:
@@ -145,6 +147,8 @@ loss_tell(struct fleet *f, struct child *c, const struct chan_event *ev)
 
 	if (ev->event == EVENT_EXIT)
 		snprintf(why, sizeof why, "died: %s", ev->why);
+	else if (ev->event == EVENT_REBORN)
+		snprintf(why, sizeof why, "begins anew: %s", ev->why);
 	else if (ev->code == EXIT_DONE)
 		snprintf(why, sizeof why, "ended unasked");
 	else
@@ -258,7 +262,9 @@ drain(struct fleet *f, bool data)
 	atomic_store(&f->setup.board->draining, 1);
 	for (unsigned i = 0; i < f->n; i++) {
 		struct child *c = &f->children[i];
-		bool wanted = data ? c->role == ROLE_INGEST || ask_errand(f, c) : !child_is_data(c);
+		bool wanted =
+		    data ? c->role == ROLE_INGEST || c->role == ROLE_RELAY || ask_errand(f, c)
+			 : !child_is_data(c);
 		if (wanted && c->state > CHILD_DOWN && c->state < CHILD_ENDED &&
 		    !chan_send(c, CTL_DRAIN, &e))
 			event_post(f, c, EVENT_KILL, "");
@@ -356,8 +362,9 @@ fleet_init(struct fleet *f, const struct fleet_setup *setup, struct err *e)
 	    [ROLE_PER_ONE] = 1,
 	    [ROLE_PER_INGESTS] = m->ingests,
 	    [ROLE_PER_LANES] = m->lanes,
-	    [ROLE_PER_SEALS] = m->classes_n > 0,
+	    [ROLE_PER_KEEPS] = m->classes_n > 0 || model_exchange(m),
 	    [ROLE_PER_HANDS] = m->handoffs_n > 0,
+	    [ROLE_PER_EXCHANGES] = model_exchange(m),
 	};
 
 	memset(f, 0, sizeof *f);

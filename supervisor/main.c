@@ -25,6 +25,7 @@
 #include "log.h"
 #include "mem.h"
 #include "notify.h"
+#include "part.h"
 #include "root.h"
 
 enum { WAIT_SECONDS_DEFAULT = 30, WAIT_SECONDS_MAX = 1000000, EXEC_DIR_BYTES = 4096, ENV_MAX = 16 };
@@ -53,18 +54,11 @@ static const char *const env_kept[] = {"TZ",
 static uint32_t
 roles_parse(const char *list)
 {
-	uint32_t roles = 0;
-	char name[32];
+	uint32_t roles;
+	struct err e;
 
-	while (*list) {
-		size_t n = strcspn(list, ",");
-		snprintf(name, sizeof name, "%.*s", (int)n, list);
-		enum role r = role_find(name);
-		if (r == ROLE_MAX || r == ROLE_SUPERVISOR)
-			fatal(EXIT_USAGE, "--only: no role \"%s\"", name);
-		roles |= 1u << r;
-		list += n + (list[n] == ',');
-	}
+	if (!part_parse(list, &roles, &e))
+		fatal(e.code, "%s", e.text);
 	return roles;
 }
 
@@ -287,6 +281,8 @@ world_open(struct world *w, struct err *e)
 	if (o->root_path && !root_pinned(&w->options, w->model, e))
 		return false;
 	instance_name(o, w->model, w->instance, sizeof w->instance);
+	if (!part_check(w->model, o->roles, o->bounded, e))
+		return false;
 	if (!exec_dir_find(w->exec_dir, sizeof w->exec_dir, o->roles, e))
 		return false;
 	environment_make(w->envp);
@@ -304,6 +300,7 @@ world_open(struct world *w, struct err *e)
 				    .roles = o->roles,
 				    .wait_ms = o->wait_ms,
 				    .chan = {.gather = w->gather,
+					     .model = w->model,
 					     .dir = w->rundir.path,
 					     .instance = w->instance,
 					     .handoff = o->handoff,

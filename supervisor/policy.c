@@ -25,6 +25,7 @@ static const struct child_cell child_cells[CHILD_STATE_MAX][CHILD_EVENT_MAX] =
 		[EVENT_STATS] = TO(BUG, DOWN),
 		[EVENT_DONE] = TO(BUG, DOWN),
 		[EVENT_QUIT] = TO(BUG, DOWN),
+		[EVENT_REBORN] = TO(BUG, DOWN),
 		[EVENT_REFUSED] = TO(BUG, DOWN),
 		[EVENT_BREACH] = TO(BUG, DOWN),
 		[EVENT_HANG] = TO(BUG, DOWN),
@@ -40,6 +41,7 @@ static const struct child_cell child_cells[CHILD_STATE_MAX][CHILD_EVENT_MAX] =
 		[EVENT_STATS] = TO(BREAK, KILLED),
 		[EVENT_DONE] = TO(LOSS, ENDED),
 		[EVENT_QUIT] = TO(LOSS, ENDED),
+		[EVENT_REBORN] = TO(LOSS, ENDED),
 		[EVENT_REFUSED] = TO(STOP, ENDED),
 		[EVENT_BREACH] = TO(BREAK, KILLED),
 		[EVENT_HANG] = TO(BREAK, KILLED),
@@ -55,6 +57,7 @@ static const struct child_cell child_cells[CHILD_STATE_MAX][CHILD_EVENT_MAX] =
 		[EVENT_STATS] = TO(NOTE, CONFIGURED),
 		[EVENT_DONE] = TO(FINISH, ENDED),
 		[EVENT_QUIT] = TO(LOSS, ENDED),
+		[EVENT_REBORN] = TO(LOSS, ENDED),
 		[EVENT_REFUSED] = TO(STOP, ENDED),
 		[EVENT_BREACH] = TO(BREAK, KILLED),
 		[EVENT_HANG] = TO(BREAK, KILLED),
@@ -70,6 +73,7 @@ static const struct child_cell child_cells[CHILD_STATE_MAX][CHILD_EVENT_MAX] =
 		[EVENT_STATS] = TO(NOTE, READY),
 		[EVENT_DONE] = TO(FINISH, ENDED),
 		[EVENT_QUIT] = TO(LOSS, ENDED),
+		[EVENT_REBORN] = TO(LOSS, ENDED),
 		[EVENT_REFUSED] = TO(STOP, ENDED),
 		[EVENT_BREACH] = TO(BREAK, KILLED),
 		[EVENT_HANG] = TO(BREAK, KILLED),
@@ -85,6 +89,7 @@ static const struct child_cell child_cells[CHILD_STATE_MAX][CHILD_EVENT_MAX] =
 		[EVENT_STATS] = TO(NOTE, UP),
 		[EVENT_DONE] = TO(FINISH, ENDED),
 		[EVENT_QUIT] = TO(LOSS, ENDED),
+		[EVENT_REBORN] = TO(LOSS, ENDED),
 		[EVENT_REFUSED] = TO(STOP, ENDED),
 		[EVENT_BREACH] = TO(BREAK, KILLED),
 		[EVENT_HANG] = TO(BREAK, KILLED),
@@ -100,6 +105,7 @@ static const struct child_cell child_cells[CHILD_STATE_MAX][CHILD_EVENT_MAX] =
 		[EVENT_STATS] = TO(NONE, ENDED),
 		[EVENT_DONE] = TO(NONE, ENDED),
 		[EVENT_QUIT] = TO(NONE, ENDED),
+		[EVENT_REBORN] = TO(NONE, ENDED),
 		[EVENT_REFUSED] = TO(NONE, ENDED),
 		[EVENT_BREACH] = TO(KILL, KILLED),
 		[EVENT_HANG] = TO(KILL, KILLED),
@@ -115,6 +121,7 @@ static const struct child_cell child_cells[CHILD_STATE_MAX][CHILD_EVENT_MAX] =
 		[EVENT_STATS] = TO(NONE, KILLED),
 		[EVENT_DONE] = TO(NONE, KILLED),
 		[EVENT_QUIT] = TO(NONE, KILLED),
+		[EVENT_REBORN] = TO(NONE, KILLED),
 		[EVENT_REFUSED] = TO(NONE, KILLED),
 		[EVENT_BREACH] = TO(NONE, KILLED),
 		[EVENT_HANG] = TO(NONE, KILLED),
@@ -248,6 +255,8 @@ policy_strikes(unsigned strikes, enum cause c, int64_t lived_ms)
 {
 	if (lived_ms > SETTLED_MS)
 		strikes = 0;
+	if (c == CAUSE_REBORN)
+		return strikes;
 	return strikes + (c != CAUSE_KILLED || lived_ms < BRIEF_MS);
 }
 
@@ -277,6 +286,8 @@ policy_bye(int code, bool may_end)
 		return may_end ? EVENT_DONE : EVENT_QUIT;
 	case EXIT_UNAVAILABLE:
 		return EVENT_QUIT;
+	case CTL_BYE_REBORN:
+		return EVENT_REBORN;
 	default:
 		return EVENT_REFUSED;
 	}

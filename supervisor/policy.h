@@ -33,6 +33,7 @@ enum child_event {
 	EVENT_STATS,
 	EVENT_DONE, /* BYE 0 at its time: draining, or a bounded run */
 	EVENT_QUIT, /* BYE that a restart may help: a dependency is down, or 0 at the wrong time */
+	EVENT_REBORN,  /* BYE: nothing failed, the generation is to begin anew */
 	EVENT_REFUSED, /* BYE that no restart can help: configuration, permission, fenced, our bug
 			*/
 	EVENT_BREACH,  /* a wrong control frame */
@@ -127,6 +128,7 @@ enum cause {
 	CAUSE_QUIT,   /* said so: a dependency is down */
 	CAUSE_CRASH,  /* a fault's signal, an exit without BYE, a breach of the protocol */
 	CAUSE_HANG,   /* killed by us: silent or stuck */
+	CAUSE_REBORN, /* asked for a new generation: neither strike nor delay of its own */
 	CAUSE_MAX
 };
 

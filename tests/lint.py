@@ -27,7 +27,8 @@ THIRD_PARTY = {
     "msgpack.h": {"proto/pack.c"},
     "sodium.h": {"proto/keyhash.c", "proto/seal/"},
     "libpq-fe.h": {"workers/lib/pg_private.h", "workers/lib/pg.c"},
-    "librdkafka/rdkafka.h": {"workers/ingest/kafka_private.h", "workers/ingest/kafka.c"},
+    "librdkafka/rdkafka.h": {"workers/ingest/kafka_private.h", "workers/ingest/kafka.c", "workers/ingest/exchange.c",
+                             "cli/exchange.c"},
     "amqp.h": {"workers/ingest/rabbit_private.h", "workers/ingest/rabbit.c"},
     "amqp_tcp_socket.h": {"workers/ingest/rabbit.c", "workers/ingest/rabbit_connect.c", "workers/ingest/rabbit_private.h"},
     "amqp_ssl_socket.h": {"workers/ingest/rabbit.c", "workers/ingest/rabbit_connect.c", "workers/ingest/rabbit_private.h"},
@@ -143,6 +144,8 @@ def may_include(path, header):
         return header in here or stem in SUPERVISOR_MAY
     if part[:2] == ["workers", "lib"]:
         return header in here or header in proto
+    if part[:2] == ["workers", "relay"] and header.removeprefix("ingest/") in own_headers("workers/ingest"):
+        return True  # it reads as ingest reads
     if part[0] == "workers":
         return header in here or header in lib or header in proto
     return header in here or header in lib or header in proto or header in ("migrations.h", "sql/migrations.h")

@@ -24,6 +24,7 @@ where_text(const struct source *s)
 	case SOURCE_FILE:
 		buf_printf(&b, "file %s", s->path ? s->path : "");
 		break;
+	case SOURCE_EXCHANGE:
 	case SOURCE_KIND_MAX:
 		panic("a source of kind %d", s->kind);
 	}
@@ -182,7 +183,8 @@ policy_of_model(struct policy *p, const struct model *m)
 	model_part_free(p);
 	p->pipeline = m->pipeline;
 	for (unsigned i = 0; i < m->sources_n; i++)
-		source_take(p, m, &m->sources[i]);
+		if (m->sources[i].kind != SOURCE_EXCHANGE)
+			source_take(p, m, &m->sources[i]);
 	for (unsigned i = 0; i < m->handoffs_n; i++)
 		handoff_take(p, &m->handoffs[i]);
 }
@@ -343,7 +345,8 @@ policy_covers(const struct policy *p, const struct model *m, struct err *e)
 				       "(weir keys policy sign)",
 				       m->classes[i].s);
 	for (unsigned i = 0; i < m->sources_n; i++)
-		if (!source_covered(p, m, &m->sources[i], e))
+		if (m->sources[i].kind != SOURCE_EXCHANGE &&
+		    !source_covered(p, m, &m->sources[i], e))
 			return false;
 	return true;
 }

@@ -43,7 +43,8 @@ tables:
 ALL = object()
 STATE = "pipeline build key epoch batch segment"
 OPERATOR = {
-    "migration": {"SELECT": ALL}, "instance": {"SELECT": ALL}, "shard": {"SELECT": ALL}, "key_range": {"SELECT": ALL},
+    "migration": {"SELECT": ALL}, "instance": {"SELECT": ALL}, "replica": {"SELECT": ALL},
+    "shard": {"SELECT": ALL}, "key_range": {"SELECT": ALL},
     "source": {"SELECT": ALL}, "partition": {"SELECT": ALL}, "run": {"SELECT": ALL}, "raw_table": {"SELECT": ALL},
     "aggregate": {"SELECT": ALL},
     "pipeline": {"SELECT": "id name g policy_serial live_build segment correlated_by created_at applied_at"},
@@ -55,8 +56,10 @@ MAY = {
     "load": {
         "admin_schema": {
             "pipeline": {"SELECT": ALL}, "instance": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
+            "replica": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
             "shard": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
-            "key_range": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL}, "source": {"SELECT": ALL, "INSERT": ALL},
+            "key_range": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
+            "source": {"SELECT": ALL, "INSERT": ALL},
             "partition": {"SELECT": ALL, "INSERT": ALL, "UPDATE": "done_at next bytes"},
             "state": {"SELECT": "pipeline build"}, r"state_\d": {"INSERT": ALL},
             "dead_letter": {"SELECT": "pipeline build rid", "INSERT": ALL, "DELETE": ALL},

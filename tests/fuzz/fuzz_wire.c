@@ -73,6 +73,7 @@ item_read(struct pack_reader *r, uint8_t type)
 	struct keyreq keyreq;
 	struct keyans keyans;
 	struct begin begin;
+	struct claim claim;
 	struct dead dead;
 	struct done done;
 	struct own own;
@@ -121,6 +122,10 @@ item_read(struct pack_reader *r, uint8_t type)
 	case FRAME_COMMITTED:
 		if (wire_committed_read(r, &committed))
 			committed_free(&committed);
+		break;
+	case FRAME_CLAIM:
+		if (wire_claim_read(r, &claim))
+			claim_free(&claim);
 		break;
 	case FRAME_KEYREQ:
 		while (wire_keyreq_read(r, &keyreq))

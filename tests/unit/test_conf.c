@@ -675,6 +675,52 @@ aggregates_read(void **state)
 	buf_free(&text);
 }
 
+static const char spread[] =
+    "pipeline: wide\ngroups: 16\n"
+    "exchange: { brokers: \"kafka-1:9092\", replication: 3, retention: 2d,\n"
+    "  properties: { security.protocol: ssl, sasl.password: file:secret.txt } }\n"
+    "correlate: { by: id, folds: { n: { count: a } } }\n"
+    "sources:\n  a:\n    kafka: { brokers: \"other:1\", topic: t }\n    time: at\n"
+    "    fields: { id: text, at: timestamp }\n"
+    "warehouse: { postgresql: { dsn: d, logins: logins } }\n"
+    "tables: { f: { kind: fact, grain: process, key: id, columns: { n: n } } }\n";
+
+static void
+exchange_read(void **state)
+{
+	struct model *whole = read_text(spread);
+
+	(void)state;
+	assert_string_equal(whole->exchange.topic, "weir.wide");
+	assert_int_equal(whole->exchange.replication, 3);
+	assert_true(whole->exchange.retention_us == INT64_C(2) * 86400 * 1000000);
+	for (enum role r = 0; r < ROLE_MAX; r++) {
+		bool connects = r == ROLE_SUPERVISOR || r == ROLE_INGEST || r == ROLE_RELAY;
+		bool knows = r != ROLE_TASK && r != ROLE_NULL;
+		bool sources = knows && r != ROLE_KEEPER;
+		struct conf_secret secrets[CONF_SECRETS_MAX];
+		struct buf text = {0};
+
+		conf_print_slice(whole, r, &text);
+		struct model *m = read_text(buf_cstr(&text));
+		assert_int_equal(model_exchange(m), knows);
+		assert_true(!m->exchange.brokers == !connects);
+		assert_int_equal(m->exchange.properties_n, connects ? 2 : 0);
+		assert_int_equal(conf_secrets(whole, r, secrets, CONF_SECRETS_MAX), connects);
+		assert_true(!strstr(buf_cstr(&text), "kafka-1") == !connects);
+		assert_true(!strstr(buf_cstr(&text), "secret.txt") == !connects);
+		/* The source that nobody declared is the last. */
+		assert_int_equal(m->sources_n, sources ? 2 : 0);
+		if (sources) {
+			assert_int_equal(m->sources[1].kind, SOURCE_EXCHANGE);
+			assert_string_equal(m->sources[1].label, "$exchange@#1");
+		}
+		model_free(m);
+		buf_free(&text);
+	}
+	model_free(whole);
+}
+
 static void
 handoffs_read(void **state)
 {
@@ -1102,19 +1148,19 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(example_sources),	  cmocka_unit_test(example_folds),
-	    cmocka_unit_test(example_tables),	  cmocka_unit_test(examples_valid),
-	    cmocka_unit_test(example_sealed),	  cmocka_unit_test(everything_read),
-	    cmocka_unit_test(slices_agree),	  cmocka_unit_test(slice_not_of_another_role),
-	    cmocka_unit_test(sealing_fields),	  cmocka_unit_test(sealing_tables),
-	    cmocka_unit_test(aggregates_read),	  cmocka_unit_test(handoffs_read),
-	    cmocka_unit_test(sealing_unused),	  cmocka_unit_test(sealing_fold_identity),
-	    cmocka_unit_test(secrets_by_role),	  cmocka_unit_test(secrets_not_printed),
-	    cmocka_unit_test(secret_bytes),	  cmocka_unit_test(fold_identity),
-	    cmocka_unit_test(bounds_reached),	  cmocka_unit_test(hostile_sizes),
-	    cmocka_unit_test(every_error_counts), cmocka_unit_test(report_json),
-	    cmocka_unit_test(missing_file),	  cmocka_unit_test(reference_is_current),
-	    cmocka_unit_test(documents_valid),
+	    cmocka_unit_test(example_sources),	     cmocka_unit_test(example_folds),
+	    cmocka_unit_test(example_tables),	     cmocka_unit_test(examples_valid),
+	    cmocka_unit_test(example_sealed),	     cmocka_unit_test(everything_read),
+	    cmocka_unit_test(slices_agree),	     cmocka_unit_test(slice_not_of_another_role),
+	    cmocka_unit_test(sealing_fields),	     cmocka_unit_test(sealing_tables),
+	    cmocka_unit_test(aggregates_read),	     cmocka_unit_test(handoffs_read),
+	    cmocka_unit_test(exchange_read),	     cmocka_unit_test(sealing_unused),
+	    cmocka_unit_test(sealing_fold_identity), cmocka_unit_test(secrets_by_role),
+	    cmocka_unit_test(secrets_not_printed),   cmocka_unit_test(secret_bytes),
+	    cmocka_unit_test(fold_identity),	     cmocka_unit_test(bounds_reached),
+	    cmocka_unit_test(hostile_sizes),	     cmocka_unit_test(every_error_counts),
+	    cmocka_unit_test(report_json),	     cmocka_unit_test(missing_file),
+	    cmocka_unit_test(reference_is_current),  cmocka_unit_test(documents_valid),
 	};
 
 	return cmocka_run_group_tests_name("conf", tests, variables_setup, NULL);

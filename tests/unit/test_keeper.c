@@ -493,8 +493,36 @@ test_facts_are_read(void **state)
 	assert_true(f.has_root);
 	assert_memory_equal(f.root, key_public(t.root), sizeof f.root);
 	assert_int_equal(f.serial, SERIAL);
+	static const uint8_t zeros[HASH_KEY_BYTES];
+	assert_memory_not_equal(f.hash_key, zeros, sizeof zeros);
 	assert_false(store_facts(t.k->pg, "bank", &f, &e)); /* not our pipeline */
 	assert_int_not_equal(e.code, EXIT_UNAVAILABLE);
+}
+
+/* With an exchange ingest asks for them; where nothing is sealed they are all that is told. */
+static void
+test_facts_are_told(void **state)
+{
+	static const uint8_t sid[SUBJECT_ID_BYTES], zeros[HASH_KEY_BYTES];
+	struct keyreq facts = {.kind = KEY_FACTS, .request = 9};
+	struct keyreq person = {.kind = KEY_SUBJECTS, .request = 10, .sids = sid, .sids_n = 1};
+	struct key *sealer = t.k->sealer;
+
+	(void)state;
+	needs_postgres();
+	asked(2, &facts);
+	assert_true(t.answer.ok && t.answer.has_policy);
+	assert_memory_equal(t.answer.policy_root, key_public(t.root), POLICY_ROOT_BYTES);
+	assert_int_equal(t.answer.pinned_serial, SERIAL);
+	assert_memory_not_equal(t.answer.hash_key, zeros, sizeof zeros);
+	t.k->sealer = NULL;
+	asked(2, &facts);
+	assert_true(t.answer.ok);
+	asked(2, &person);
+	assert_false(t.answer.ok);
+	assert_non_null(strstr(t.reason, "seals nothing"));
+	t.k->sealer = sealer;
+	assert_int_equal(number("SELECT count(*) FROM key_schema.subject"), 0);
 }
 
 static void
@@ -827,6 +855,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(test_the_queue_is_bounded),
 	    cmocka_unit_test(test_the_pinned_root_and_serial_win),
 	    cmocka_unit_test_setup(test_facts_are_read, setup),
+	    cmocka_unit_test_setup(test_facts_are_told, setup),
 	    cmocka_unit_test_setup(test_an_envelope_is_signed_and_published, setup),
 	    cmocka_unit_test_setup(test_a_newer_policy_ends_it, setup),
 	    cmocka_unit_test_setup(test_a_refused_envelope_reaches_nobody, setup),

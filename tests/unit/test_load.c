@@ -72,6 +72,8 @@ enum {
 	FACT_EVENT,
 };
 
+static char topic[] = "weir.shop";
+
 static struct {
 	struct model *m;
 	struct metric_page *page;
@@ -232,6 +234,7 @@ static int
 teardown(void **state)
 {
 	(void)state;
+	t.m->exchange.topic = NULL;
 	for (int i = 0; i < 2; i++) {
 		load_free(t.loads[i]);
 		t.loads[i] = NULL;
@@ -270,7 +273,7 @@ static void
 begin(struct load *l)
 {
 	struct buf b = {0};
-	struct begin begin = {.shard = 0, .epoch = l->owner.epoch, .n = ++t.batch};
+	struct begin begin = {.shard = l->w->index, .epoch = l->owner.epoch, .n = ++t.batch};
 
 	memset(x.counts, 0, sizeof(x.counts));
 	x.positions_n = 0;
@@ -369,13 +372,11 @@ dead_add(uint8_t rid)
 }
 
 static void
-end(struct load *l)
+end_of(struct load *l, struct end_range *ranges, uint32_t ranges_n)
 {
-	struct end_range range = {
-	    .kg_lo = 0, .kg_hi = 127, .positions = x.positions, .positions_n = x.positions_n};
 	struct end e = {.n = t.batch,
-			.ranges = &range,
-			.ranges_n = 1,
+			.ranges = ranges,
+			.ranges_n = ranges_n,
 			.state = x.counts[TABLES_MAX],
 			.dead = x.counts[TABLES_MAX + 1],
 			.tables_n = t.m->tables_n,
@@ -398,6 +399,15 @@ end(struct load *l)
 }
 
 static void
+end(struct load *l)
+{
+	struct end_range range = {
+	    .kg_lo = 0, .kg_hi = 127, .positions = x.positions, .positions_n = x.positions_n};
+
+	end_of(l, &range, 1);
+}
+
+static void
 commit_is(struct load *l, enum commit_outcome expected, struct err *e)
 {
 	enum commit_outcome got = commit_batch(l, batches_ready(&l->batches), e);
@@ -406,6 +416,7 @@ commit_is(struct load *l, enum commit_outcome expected, struct err *e)
 		fail_msg("outcome %d, not %d: %s", got, expected, e->text);
 	if (got == COMMIT_DONE) {
 		l->owner.batch = t.batch;
+		owner_settled(&l->owner);
 		batches_drop(&l->batches);
 	}
 }
@@ -828,15 +839,7 @@ test_what_is_wrong_is_said(void **state)
 	assert_int_equal(e.code, EXIT_CONFIG);
 	assert_non_null(strstr(e.text, "weir apply"));
 	run("UPDATE admin_schema.pipeline SET name = 'shop'");
-	run("INSERT INTO admin_schema.key_range (pipeline, build, kg_lo, kg_hi, epoch)"
-	    " VALUES (1, 1, 0, 63, 1), (1, 1, 64, 127, 2)");
-	t.m->lanes = 4;
-	assert_false(takeover(l, &e));
-	t.m->lanes = 1;
-	assert_int_equal(e.code, EXIT_CONFIG);
-	assert_non_null(strstr(e.text, "number of lanes changed"));
 	/* A column is gone: no dead letters, stop. */
-	run("DELETE FROM admin_schema.key_range");
 	assert_true(takeover(l, &e));
 	load_owned(l);
 	t.batch = 0;
@@ -927,6 +930,9 @@ test_positions_come_back(void **state)
 {
 	(void)state;
 	needs_postgres();
+	struct pack_reader r = {0};
+	struct buf b = {0};
+	struct own own;
 	struct load *l = owner_make(0, "a");
 	run("INSERT INTO admin_schema.partition (pipeline, id, source, label, digest, kind, "
 	    "done_at)"
@@ -956,7 +962,324 @@ test_positions_come_back(void **state)
 	assert_true(owner_known(&next->owner, 4)->done);
 	frames_are(&next->owner);
 	assert_string_equal(owner_known(&next->owner, 2)->label, "f2");
+	/* Its source left the file: kept, and named to nobody. */
+	next->owner.partitions[2].source = -1;
+	owner_own_write(&next->owner, 0, &b);
+	pack_reader_start(&r, b.data, b.len);
+	assert_true(wire_own_read(&r, &own) && pack_reader_end(&r));
+	assert_int_equal(own.ranges[0].positions_n, 1);
+	assert_int_equal(own.ranges[0].positions[0].partition, 1);
+	assert_int_equal(next->owner.ranges[0].positions_n, 2);
+	own_free(&own);
+	pack_reader_free(&r);
+	buf_free(&b);
 	assert_int_equal(owner_known(&next->owner, 3)->kind, PARTITION_TRANSIENT);
+}
+
+/* ---- another number of lanes ---- */
+
+static struct load *
+lane_make(unsigned lane, unsigned lanes)
+{
+	struct load *l = loader((int)lane % 2, "a");
+	struct err e = {0};
+
+	l->w->index = lane;
+	t.m->lanes = lanes;
+	connected(l);
+	if (!takeover(l, &e))
+		fail_msg("%s", e.text);
+	t.m->lanes = 1;
+	load_owned(l);
+	t.batch = 0;
+	return l;
+}
+
+static void
+partitions_make(unsigned n)
+{
+	struct buf sql = {0};
+
+	buf_printf(&sql,
+		   "INSERT INTO admin_schema.partition (pipeline, id, source, label, digest, kind)"
+		   " SELECT 1, n, id, 'f' || n, sha256(n::text::bytea), 'durable'"
+		   " FROM admin_schema.source, generate_series(1, %u) n WHERE name = 'order'",
+		   n);
+	run(buf_cstr(&sql));
+	buf_free(&sql);
+}
+
+static void
+ranges_are(const char *expected)
+{
+	text_is("SELECT string_agg(format('%s-%s %s', kg_lo, kg_hi, next), ' ' ORDER BY kg_lo)"
+		" FROM admin_schema.key_range",
+		expected);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.key_range r"
+				" WHERE NOT EXISTS (SELECT FROM admin_schema.shard s"
+				" WHERE s.epoch = r.epoch)"),
+			 0);
+}
+
+/* One commit of the lane: each of its ranges has read the first partition up to there. */
+static void
+read_to(struct load *l, int64_t first, int64_t second)
+{
+	struct end_range ranges[8];
+	struct position at[8];
+	struct err e = {0};
+	uint32_t n = l->owner.ranges_n;
+
+	begin(l);
+	for (uint32_t i = 0; i < n; i++) {
+		at[i] = (struct position){.partition = 1, .next = i ? second : first};
+		ranges[i] = (struct end_range){.kg_lo = l->owner.ranges[i].kg_lo,
+					       .kg_hi = l->owner.ranges[i].kg_hi,
+					       .positions = &at[i],
+					       .positions_n = 1};
+	}
+	end_of(l, ranges, n);
+	commit_is(l, COMMIT_DONE, &e);
+}
+
+/* Lanes 1, 3, 2, 1: a split copies, what was joined keeps both until they are equal. */
+static void
+test_positions_of_other_lanes(void **state)
+{
+	(void)state;
+	needs_postgres();
+	lane_make(0, 1);
+	partitions_make(1);
+	read_to(lane_make(0, 1), 10, 10);
+	ranges_are("0-127 {10}");
+	/* One of the three is born and reads on; the others' groups wait where they were. */
+	struct load *l = lane_make(1, 3);
+	assert_int_equal(l->owner.ranges_n, 1);
+	assert_int_equal(l->owner.ranges[0].positions[0].next, 10);
+	ranges_are("0-42 {10} 43-85 {10} 86-127 {10}");
+	assert_int_equal(number("SELECT count(DISTINCT epoch) FROM admin_schema.key_range"), 2);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 1);
+	read_to(l, 20, 20);
+	lane_make(0, 3);
+	lane_make(2, 3);
+	ranges_are("0-42 {10} 43-85 {20} 86-127 {10}");
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 3);
+	l = lane_make(0, 2);
+	ranges_are("0-42 {10} 43-63 {20} 64-85 {20} 86-127 {10}");
+	assert_int_equal(l->owner.ranges_n, 2);
+	assert_int_equal(l->owner.ranges[1].kg_hi, 63);
+	assert_int_equal(l->owner.ranges[1].positions[0].next, 20);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 2);
+	read_to(l, 15, 20);
+	ranges_are("0-42 {15} 43-63 {20} 64-85 {20} 86-127 {10}");
+	read_to(l, 25, 25);
+	ranges_are("0-63 {25} 64-85 {20} 86-127 {10}");
+	assert_int_equal(l->owner.ranges_n, 1);
+	read_to(l, 30, 30);
+	ranges_are("0-63 {30} 64-85 {20} 86-127 {10}");
+	read_to(lane_make(0, 1), 40, 40);
+	ranges_are("0-127 {40}");
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 1);
+}
+
+/* What correlate knows as two stays two in its frames, and a commit that is lost joins again. */
+static void
+test_joined_ranges_are_still_told_apart(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct err e = {0};
+	struct position at = {.partition = 1, .next = 7};
+	struct end_range two[2] = {{.kg_lo = 0, .kg_hi = 63, .positions = &at, .positions_n = 1},
+				   {.kg_lo = 64, .kg_hi = 127, .positions = &at, .positions_n = 1}};
+
+	lane_make(0, 2);
+	lane_make(1, 2);
+	partitions_make(1);
+	struct load *l = lane_make(0, 1);
+	assert_int_equal(l->owner.ranges_n, 2);
+	begin(l);
+	end_of(l, two, 2);
+	run("BEGIN");
+	run("LOCK TABLE admin_schema.key_range");
+	assert_true(pg_exec(l->pg, "SET lock_timeout = 50", NULL, &e));
+	commit_is(l, COMMIT_RETRY, &e);
+	run("ROLLBACK");
+	ranges_are("0-63 {} 64-127 {}");
+	commit_is(l, COMMIT_DONE, &e);
+	ranges_are("0-127 {7}");
+	begin(l);
+	at.next = 8;
+	end_of(l, two, 2);
+	commit_is(l, COMMIT_DONE, &e);
+	ranges_are("0-127 {8}");
+}
+
+static void
+another_makes_ranges(void)
+{
+	run("INSERT INTO admin_schema.key_range (pipeline, build, kg_lo, kg_hi, epoch)"
+	    " VALUES (1, 1, 0, 20, 0)");
+	run("COMMIT");
+}
+
+/* Two first starts at once do not make rows that overlap. */
+static void
+test_ranges_are_made_once(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = loader(0, "a");
+	struct err e = {0};
+
+	connected(l);
+	run("BEGIN");
+	run("SELECT pg_advisory_xact_lock('admin_schema.key_range'::regclass::integer, 1)");
+	t.meanwhile = another_makes_ranges;
+	assert_true(takeover(l, &e));
+	assert_true(t.meanwhile == NULL);
+	ranges_are("0-20 {} 21-127 {}");
+	assert_int_equal(l->owner.ranges_n, 2);
+}
+
+/* ---- an exchange ---- */
+
+/* A replica's lane that CLAIM gave these key groups. */
+static struct load *
+replica_make(int i, const char *instance, unsigned lane, const uint16_t *groups, uint32_t n)
+{
+	struct load *l = loader(i, instance);
+	const struct claim c = {(uint16_t *)(uintptr_t)groups, n};
+	struct err e = {0};
+
+	t.m->exchange.topic = topic;
+	l->w->index = lane;
+	l->w->count[ROLE_RELAY] = 1;
+	l->w->count[ROLE_LOAD] = 2;
+	owner_claim(&l->owner, &c);
+	connected(l);
+	if (!takeover(l, &e))
+		fail_msg("%s", e.text);
+	load_owned(l);
+	t.batch = 0;
+	return l;
+}
+
+#define GROUPS(...) (const uint16_t[]){__VA_ARGS__}, sizeof((uint16_t[]){__VA_ARGS__}) / 2
+
+static void
+group_to(struct load *l, uint32_t kg, struct position *at, uint32_t n, enum commit_outcome expected)
+{
+	struct end_range range = {.kg_lo = kg, .kg_hi = kg, .positions = at, .positions_n = n};
+	struct err e = {0};
+
+	begin(l);
+	end_of(l, &range, 1);
+	commit_is(l, expected, &e);
+	if (expected == COMMIT_FENCED) {
+		assert_int_equal(e.code, CTL_BYE_REBORN);
+		assert_non_null(strstr(e.text, "over"));
+	}
+}
+
+static void
+test_key_groups_move_between_replicas(void **state)
+{
+	(void)state;
+	needs_postgres();
+	/* What one host has read is where the marks begin. */
+	lane_make(0, 1);
+	partitions_make(3);
+	read_to(lane_make(0, 1), 10, 10);
+	struct load *a = replica_make(0, "a", 0, GROUPS(3, 4, 9));
+	ranges_are("0-2 {10} 3-3 {10} 4-4 {10} 5-8 {10} 9-9 {10} 10-127 {10}");
+	assert_int_equal(a->owner.ranges_n, 3);
+	struct position at[] = {{1, 12}, {2, 1}};
+	group_to(a, 4, at, 2, COMMIT_DONE);
+	ranges_are("0-2 {10} 3-3 {10} 4-4 {12,1} 5-8 {10} 9-9 {10} 10-127 {10}");
+	/* Equal ones are not joined, and who stands still is not written. */
+	int64_t epoch = a->owner.epoch;
+	run("UPDATE admin_schema.key_range SET epoch = 0 WHERE kg_lo = 9");
+	at[0].next = 13;
+	group_to(a, 4, at, 1, COMMIT_DONE);
+	run("UPDATE admin_schema.key_range SET epoch = (SELECT max(epoch) FROM admin_schema.shard)"
+	    " WHERE kg_lo = 9");
+	/* Another replica is given two of them; what a has left waits for its next birth. */
+	struct load *b = replica_make(1, "b", 0, GROUPS(4, 5, 9));
+	ranges_are("0-2 {10} 3-3 {10} 4-4 {13,1} 5-5 {10} 6-8 {10} 9-9 {10} 10-127 {10}");
+	assert_true(b->owner.epoch > epoch);
+	assert_int_equal(b->owner.ranges[0].positions_n, 2);
+	assert_int_equal(b->owner.ranges[0].positions[0].next, 13);
+	t.batch = a->owner.batch;
+	at[0].next = 99;
+	group_to(a, 4, at, 1, COMMIT_FENCED);
+	a = replica_make(0, "a", 0, GROUPS(3));
+	at[0].next = 14;
+	group_to(b, 4, at, 1, COMMIT_DONE);
+	t.batch = 0;
+	group_to(a, 3, at, 1, COMMIT_DONE);
+	ranges_are("0-2 {10} 3-3 {14} 4-4 {14,1} 5-5 {10} 6-8 {10} 9-9 {10} 10-127 {10}");
+	text_is("SELECT string_agg(instance, ' ' ORDER BY instance) FROM admin_schema.replica",
+		"a b");
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 2);
+	instance_release(a);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.replica"), 1);
+}
+
+static void
+test_a_lane_without_key_groups(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct err e = {0};
+	struct load *a = replica_make(0, "a", 1, NULL, 0);
+
+	assert_int_equal(a->owner.ranges_n, 0);
+	begin(a);
+	end_of(a, NULL, 0);
+	commit_is(a, COMMIT_DONE, &e);
+	/* Its next life closes the row that no take-over would. */
+	replica_make(0, "a", 1, NULL, 0);
+	replica_make(1, "b", 1, NULL, 0);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.shard WHERE NOT closed"), 2);
+	assert_int_equal(number("SELECT count(*) FROM admin_schema.key_range"), 0);
+}
+
+static void
+another_gives_ids(void)
+{
+	run("COMMIT");
+}
+
+/* Replicas find the same partitions, and others, at the same time. */
+static void
+test_ids_are_given_once(void **state)
+{
+	(void)state;
+	needs_postgres();
+	struct load *l = replica_make(0, "a", 0, GROUPS(1));
+	struct buf body = {0};
+	struct err e = {0};
+	const char *const labels[] = {"t/0", "t/1", "t/2"};
+
+	run("BEGIN");
+	run("INSERT INTO admin_schema.partition (pipeline, id, source, label, digest, kind)"
+	    " SELECT 1, n, id, 't/' || n, sha256(convert_to('t/' || n, 'UTF8')), 'durable'"
+	    " FROM admin_schema.source, generate_series(1, 2) n WHERE name = 'order'");
+	for (unsigned i = 0; i < 3; i++) {
+		struct partition p = {.label = labels[i], .label_len = 3, .number = i};
+		wire_partition_write(&body, &p);
+	}
+	l->w->count[ROLE_RELAY] = 0; /* nobody to tell */
+	t.meanwhile = another_gives_ids;
+	assert_true(partitions_ask(l, body.data, body.len, &e));
+	assert_true(t.meanwhile == NULL);
+	buf_free(&body);
+	text_is("SELECT string_agg(id || ' ' || label, ', ' ORDER BY id)"
+		" FROM admin_schema.partition",
+		"1 t/1, 2 t/2, 3 t/0");
+	assert_string_equal(owner_known(&l->owner, 1)->label, "t/1");
+	assert_string_equal(owner_known(&l->owner, 3)->label, "t/0");
 }
 
 /* A file with as many tables as may be needs as many prepared statements. */
@@ -1081,6 +1404,13 @@ main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(test_what_is_wrong_is_said, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_positions_come_back, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_own_stays_within_a_frame, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_positions_of_other_lanes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_joined_ranges_are_still_told_apart, setup,
+					    teardown),
+	    cmocka_unit_test_setup_teardown(test_ranges_are_made_once, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_key_groups_move_between_replicas, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_lane_without_key_groups, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_ids_are_given_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_every_statement_is_prepared, setup, teardown),
 	};
 

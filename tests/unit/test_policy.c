@@ -23,18 +23,18 @@ static const char *const states[CHILD_STATE_MAX] = {"down", "born",  "conf",  "r
 static const char *const actions[CHILD_ACTION_MAX] = {"none", "configure", "go",   "note", "finish",
 						      "loss", "break",	   "kill", "stop", "bug"};
 
-#define GRID_COLUMNS 12
+#define GRID_COLUMNS 13
 
 /* clang-format off */
 static const char *const child_grid[CHILD_STATE_MAX][GRID_COLUMNS] = {
-/*            BIRTH        HELLO             READY           GO        STATS           DONE            QUIT          REFUSED       BREACH          HANG            KILL           EXIT */
-/* down   */ {"none:born", "!",              "!",            "!",      "!",            "!",            "!",          "!",          "!",            "!",            "-",           "!"},
-/* born   */ {"!",         "configure:conf", "break:killed", "!",      "break:killed", "loss:ended",   "loss:ended", "stop:ended", "break:killed", "break:killed", "kill:killed", "loss:down"},
-/* conf   */ {"!",         "break:killed",   "note:ready",   "!",      "note:conf",    "finish:ended", "loss:ended", "stop:ended", "break:killed", "break:killed", "kill:killed", "loss:down"},
-/* ready  */ {"!",         "break:killed",   "break:killed", "go:up",  "note:ready",   "finish:ended", "loss:ended", "stop:ended", "break:killed", "break:killed", "kill:killed", "loss:down"},
-/* up     */ {"!",         "break:killed",   "break:killed", "!",      "note:up",      "finish:ended", "loss:ended", "stop:ended", "break:killed", "break:killed", "kill:killed", "loss:down"},
-/* ended  */ {"!",         "-",              "-",            "!",      "-",            "-",            "-",          "-",          "kill:killed",  "kill:killed",  "kill:killed", "none:down"},
-/* killed */ {"!",         "-",              "-",            "!",      "-",            "-",            "-",          "-",          "-",            "-",            "-",           "none:down"},
+/*            BIRTH        HELLO             READY           GO        STATS           DONE            QUIT          REBORN        REFUSED       BREACH          HANG            KILL           EXIT */
+/* down   */ {"none:born", "!",              "!",            "!",      "!",            "!",            "!",          "!",          "!",          "!",            "!",            "-",           "!"},
+/* born   */ {"!",         "configure:conf", "break:killed", "!",      "break:killed", "loss:ended",   "loss:ended", "loss:ended", "stop:ended", "break:killed", "break:killed", "kill:killed", "loss:down"},
+/* conf   */ {"!",         "break:killed",   "note:ready",   "!",      "note:conf",    "finish:ended", "loss:ended", "loss:ended", "stop:ended", "break:killed", "break:killed", "kill:killed", "loss:down"},
+/* ready  */ {"!",         "break:killed",   "break:killed", "go:up",  "note:ready",   "finish:ended", "loss:ended", "loss:ended", "stop:ended", "break:killed", "break:killed", "kill:killed", "loss:down"},
+/* up     */ {"!",         "break:killed",   "break:killed", "!",      "note:up",      "finish:ended", "loss:ended", "loss:ended", "stop:ended", "break:killed", "break:killed", "kill:killed", "loss:down"},
+/* ended  */ {"!",         "-",              "-",            "!",      "-",            "-",            "-",          "-",          "-",          "kill:killed",  "kill:killed",  "kill:killed", "none:down"},
+/* killed */ {"!",         "-",              "-",            "!",      "-",            "-",            "-",          "-",          "-",          "-",            "-",            "-",           "none:down"},
 };
 
 static const char *const phases[PHASE_MAX] = {"bearing", "running", "renewing", "draining", "closing", "killing", "over"};
@@ -124,9 +124,9 @@ a_loss_is_told_once(void **state)
 static void
 frames_never_reach_a_bug(void **state)
 {
-	static const enum child_event from_worker[] = {EVENT_HELLO,  EVENT_READY, EVENT_STATS,
-						       EVENT_DONE,   EVENT_QUIT,  EVENT_REFUSED,
-						       EVENT_BREACH, EVENT_EXIT};
+	static const enum child_event from_worker[] = {EVENT_HELLO,   EVENT_READY,  EVENT_STATS,
+						       EVENT_DONE,    EVENT_QUIT,   EVENT_REBORN,
+						       EVENT_REFUSED, EVENT_BREACH, EVENT_EXIT};
 
 	(void)state;
 	/* Only what the supervisor does itself can be its bug, never what a living worker sends. */
@@ -190,7 +190,8 @@ strikes(void **state)
 	    {0, CAUSE_KILLED, 500, 1},	/* one that hardly lived */
 	    {3, CAUSE_KILLED, 5000, 3}, {3, CAUSE_KILLED, 20000, 0}, {0, CAUSE_CRASH, 5000, 1},
 	    {4, CAUSE_CRASH, 5000, 5},	{4, CAUSE_CRASH, 20000, 1}, /* lived long: a new count */
-	    {2, CAUSE_EARLY, -1, 3},	{2, CAUSE_QUIT, 5000, 3},    {2, CAUSE_HANG, 6000, 3},
+	    {0, CAUSE_REBORN, 10, 0},	{2, CAUSE_REBORN, -1, 2},    {2, CAUSE_EARLY, -1, 3},
+	    {2, CAUSE_QUIT, 5000, 3},	{2, CAUSE_HANG, 6000, 3},
 	};
 
 	(void)state;
@@ -227,6 +228,8 @@ byes(void **state)
 	assert_int_equal(policy_bye(EXIT_DONE, false), EVENT_QUIT);
 	assert_int_equal(policy_bye(EXIT_UNAVAILABLE, true), EVENT_QUIT);
 	assert_int_equal(policy_bye(EXIT_UNAVAILABLE, false), EVENT_QUIT);
+	assert_int_equal(policy_bye(CTL_BYE_REBORN, true), EVENT_REBORN);
+	assert_int_equal(policy_bye(CTL_BYE_REBORN, false), EVENT_REBORN);
 	for (int may = 0; may < 2; may++) {
 		assert_int_equal(policy_bye(EXIT_CONFIG, may), EVENT_REFUSED);
 		assert_int_equal(policy_bye(EXIT_PERMISSION, may), EVENT_REFUSED);

@@ -20,42 +20,47 @@
 #include "workers/correlate/shard.h"
 
 enum { DAY = 86400, KEYS_MAX = 400, PARTITIONS = 3, FRAMES_MAX = 256, GROUPS = 16, FIELDS = 3 };
-enum { DONE_PARTITION = 12 };
+enum { DONE_PARTITION = 12, RELAYED = 20, POSITIONS = 64 };
 
 #define SECOND_US INT64_C(1000000)
 #define START_US  (INT64_C(1300000000) * SECOND_US)
 
-static const char pipeline[] =
-    "pipeline: test\n"
-    "rid_key: file:/nowhere/rid.key\n"
-    "groups: 16\n"
-    "correlate:\n"
-    "  by: id\n"
-    "  folds:\n"
-    "    parts: { count: a }\n"
-    "    word:  { last: [a.word, q.word] }\n"
-    "    words: { set: a.word }\n"
-    "    done:  { any: a, where: \"word = 'done'\" }\n"
-    "  complete: done\n"
-    "  deadline: 10d\n"
-    "  keep_closed: 5d\n"
-    "sources:\n"
-    "  a:\n"
-    "    file: { path: /nowhere/a.ndjson }\n"
-    "    format: json\n"
-    "    time: at\n"
-    "    fields: { id: text, at: timestamp, word: text }\n"
-    "  q:\n"
-    "    rabbitmq: { url: \"amqp://localhost\", queue: q, identity: message-id }\n"
-    "    format: json\n"
-    "    time: at\n"
-    "    fields: { id: text, at: timestamp, word: text }\n"
-    "warehouse:\n"
-    "  postgresql: { dsn: \"dbname=x\", logins: /nowhere }\n"
-    "tables:\n"
-    "  fact_process: { kind: fact, grain: process, key: id, columns: { word: word, parts: parts } "
-    "}\n"
-    "  fact_a:       { kind: fact, grain: a, key: id, columns: { word: word } }\n";
+#define PIPELINE(from, more)                                                                       \
+	"pipeline: test\n"                                                                         \
+	"rid_key: file:/nowhere/rid.key\n"                                                         \
+	"groups: 16\n"                                                                             \
+	"correlate:\n"                                                                             \
+	"  by: id\n"                                                                               \
+	"  folds:\n"                                                                               \
+	"    parts: { count: a }\n"                                                                \
+	"    word:  { last: [a.word, q.word] }\n"                                                  \
+	"    words: { set: a.word }\n"                                                             \
+	"    done:  { any: a, where: \"word = 'done'\" }\n"                                        \
+	"  complete: done\n"                                                                       \
+	"  deadline: 10d\n"                                                                        \
+	"  keep_closed: 5d\n"                                                                      \
+	"sources:\n"                                                                               \
+	"  a:\n"                                                                                   \
+	"    " from "\n"                                                                           \
+	"    format: json\n"                                                                       \
+	"    time: at\n"                                                                           \
+	"    fields: { id: text, at: timestamp, word: text }\n"                                    \
+	"  q:\n"                                                                                   \
+	"    rabbitmq: { url: \"amqp://localhost\", queue: q, identity: message-id }\n"            \
+	"    format: json\n"                                                                       \
+	"    time: at\n"                                                                           \
+	"    fields: { id: text, at: timestamp, word: text }\n"                                    \
+	"warehouse:\n"                                                                             \
+	"  postgresql: { dsn: \"dbname=x\", logins: /nowhere }\n"                                  \
+	"tables:\n"                                                                                \
+	"  fact_process: { kind: fact, grain: process, key: id, columns: { word: word, parts: "    \
+	"parts } "                                                                                 \
+	"}\n"                                                                                      \
+	"  fact_a:       { kind: fact, grain: a, key: id, columns: { word: word } }\n" more
+
+static const char pipeline[] = PIPELINE("file: { path: /nowhere/a.ndjson }", "");
+static const char spread[] =
+    PIPELINE("kafka: { brokers: x, topic: a }", "exchange: { brokers: x }\n");
 
 struct stored {
 	uint8_t key[STATE_KEY_BYTES];
@@ -89,7 +94,7 @@ struct world {
 	uint64_t forwarded;
 	struct stored store[KEYS_MAX];
 	uint32_t store_n;
-	int64_t next[PARTITIONS + 1]; /* committed positions, by partition id */
+	int64_t next[POSITIONS]; /* committed positions, by partition id */
 	int64_t epoch;
 	struct lookup_query query;
 	bool asked;
@@ -1254,9 +1259,257 @@ test_deaths_and_a_small_cache_change_nothing(void **state)
 	world_down(&other);
 }
 
+/* ---- behind an exchange ---- */
+
+/* RELAYED: id of the exchange's partition of a key group, less the group. */
+
+static int
+spread_up(void **state)
+{
+	struct world *w = mem_zero(1, sizeof *w);
+	struct conf_report report = {0};
+
+	keyhash_init();
+	if (!conf_read_text("test.yaml", spread, sizeof spread - 1, &w->m, &report))
+		fail_msg("%s", buf_cstr(&report.text));
+	conf_report_free(&report);
+	w->now.us = 1000000;
+	w->wall_us = START_US + 1000 * (int64_t)DAY * SECOND_US;
+	w->from = ROLE_RELAY;
+	*state = w;
+	return 0;
+}
+
+/* Those key groups are ours; the first has read so far. */
+static void
+spread_own(struct world *w, const unsigned *groups, unsigned n, struct position *positions,
+	   uint32_t positions_n, bool state_empty)
+{
+	struct shard_setup setup = {.model = w->m,
+				    .lanes = 1,
+				    .ingests = 1,
+				    .page = &w->page,
+				    .host = {w, host_send, host_forward, host_idle, host_ask}};
+	struct partition partitions[2 + GROUPS] = {
+	    {.id = 1, .source = 0, .label = "a/0", .label_len = 3},
+	    {.id = 3, .source = 1, .kind = PARTITION_TRANSIENT, .label = "q", .label_len = 1}};
+	struct own_range ranges[GROUPS];
+	struct own o = {.epoch = ++w->epoch, .partitions = partitions, .partitions_n = 2 + GROUPS};
+	struct claim c = {0};
+	struct buf b = {0};
+	struct err e;
+
+	for (unsigned kg = 0; kg < GROUPS; kg++)
+		partitions[2 + kg] = (struct partition){
+		    .id = RELAYED + kg, .source = 2, .number = kg, .label = "x", .label_len = 1};
+	for (unsigned i = 0; i < n; i++)
+		ranges[i] = (struct own_range){.kg_lo = groups[i], .kg_hi = groups[i]};
+	ranges[0].positions = positions;
+	ranges[0].positions_n = positions_n;
+	o.ranges = ranges;
+	o.ranges_n = n;
+	o.state_empty = state_empty;
+	memcpy(o.hash_key, hash_key, sizeof o.hash_key);
+	w->s = shard_new(&setup);
+	wire_claim_write(&b, &c);
+	assert_true(give(w, FRAME_CLAIM, 0, 1, &b, &e));
+	assert_true(w->forwarded & UINT64_C(1) << FRAME_CLAIM);
+	wire_own_write(&b, &o);
+	if (!give(w, FRAME_OWN, 0, 1, &b, &e))
+		fail_msg("%s", e.text);
+}
+
+/* The nth key of a group. */
+static const char *
+key_of(unsigned kg, unsigned nth)
+{
+	static char keys[8][16];
+	static unsigned turn;
+	char *key = keys[turn++ % 8];
+
+	for (unsigned i = 0;; i++) {
+		snprintf(key, sizeof keys[0], "k%u", i);
+		if (keyhash_group(keyhash64(hash_key, key, strlen(key)), GROUPS) == kg && !nth--)
+			return key;
+	}
+}
+
+static int64_t
+told_of(const struct end_range *r, uint32_t partition)
+{
+	for (uint32_t i = 0; i < r->positions_n; i++)
+		if (r->positions[i].partition == partition)
+			return r->positions[i].next;
+	return -1;
+}
+
+static void
+test_marks_by_group_and_partition(void **state)
+{
+	struct world *w = *state;
+	struct data d = {0};
+	const unsigned groups[] = {3, 7, 9};
+
+	spread_own(w, groups, 3, NULL, 0, true);
+	data_event(&d, 1, 10, key_of(3, 0), 1, "hello");
+	data_event(&d, 1, 5, key_of(7, 0), 1, "hello");
+	data_event(&d, 1, 10, key_of(3, 0), 1, "hello"); /* sent again */
+	data_event(&d, 1, 4, key_of(7, 0), 1, "hello");
+	data_event(&d, 3, 9, key_of(7, 0), 1, "x1");
+	data_event(&d, 3, 2, key_of(7, 0), 1, "x2"); /* a ticket of another ingest */
+	data_event(&d, 3, 4, key_of(7, 0), 1, "x1"); /* delivered again */
+	data_cover(&d, RELAYED + 3, 0, 2, 1, CAUGHT_UP);
+	data_cover(&d, RELAYED + 7, 0, 5, 1, CAUGHT_UP);
+	data_cover(&d, RELAYED + 9, 0, 0, -1, CAUGHT_UP);
+	data_give(w, &d);
+	close_now(w);
+	assert_int_equal(w->batches_n, 1);
+	struct seen *b = last_batch(w);
+	assert_int_equal(b->end.sources[0].events, 2);
+	assert_int_equal(b->end.sources[0].dropped, 2);
+	assert_int_equal(b->end.sources[1].events, 2);
+	assert_int_equal(b->end.sources[1].dropped, 1);
+	assert_int_equal(b->end.ranges_n, 3);
+	assert_int_equal(b->end.ranges[0].positions_n, 2);
+	assert_int_equal(told_of(&b->end.ranges[0], 1), 11);
+	assert_int_equal(told_of(&b->end.ranges[0], RELAYED + 3), 2);
+	assert_int_equal(b->end.ranges[1].positions_n, 2);
+	assert_int_equal(told_of(&b->end.ranges[1], 1), 6);
+	assert_int_equal(told_of(&b->end.ranges[1], RELAYED + 7), 5);
+	assert_int_equal(b->end.ranges[2].positions_n, 0);
+	/* What stands still is not told again. */
+	data_event(&d, 1, 6, key_of(7, 0), 1, "hello");
+	data_cover(&d, RELAYED + 7, 5, 6, 1, CAUGHT_UP);
+	data_give(w, &d);
+	close_now(w);
+	b = last_batch(w);
+	assert_int_equal(w->batches_n, 2);
+	assert_int_equal(b->end.ranges[0].positions_n, 0);
+	assert_int_equal(told_of(&b->end.ranges[1], 1), 7);
+	assert_int_equal(b->end.sources[0].events, 1);
+}
+
+static void
+test_marks_come_back(void **state)
+{
+	struct world *w = *state;
+	struct data d = {0};
+	struct err e = {0};
+	const unsigned groups[] = {3, 7};
+	struct position at[] = {{1, 11}, {RELAYED + 3, 40}};
+
+	spread_own(w, groups, 2, at, 2, true);
+	data_event(&d, 1, 10, key_of(3, 0), 1, "old");
+	data_event(&d, 1, 11, key_of(3, 0), 1, "new");
+	data_event(&d, 1, 0, key_of(7, 0), 1, "new");
+	data_cover(&d, RELAYED + 3, 40, 42, 1, CAUGHT_UP);
+	data_cover(&d, RELAYED + 7, 0, 1, 1, CAUGHT_UP);
+	data_give(w, &d);
+	close_now(w);
+	assert_int_equal(last_batch(w)->end.sources[0].events, 2);
+	assert_int_equal(last_batch(w)->end.sources[0].dropped, 1);
+	data_cover(&d, RELAYED + 3, 50, 60, 1, CAUGHT_UP);
+	assert_false(data_try(w, &d, &e));
+	assert_non_null(strstr(e.text, "gap"));
+	shard_down(w);
+	spread_own(w, groups, 2, at, 2, true);
+	data_cover(&d, RELAYED + 3, 50, 60, 1, CAUGHT_UP);
+	assert_false(data_try(w, &d, &e));
+	assert_non_null(strstr(e.text, "gap"));
+	/* Covers of sources, of groups that are not ours; a second CLAIM. */
+	data_cover(&d, 1, 0, 60, 1, CAUGHT_UP);
+	assert_false(data_try(w, &d, &e));
+	data_cover(&d, RELAYED + 4, 0, 60, 1, CAUGHT_UP);
+	assert_false(data_try(w, &d, &e));
+	assert_non_null(strstr(e.text, "not our group's"));
+	data_event(&d, 1, 0, key_of(4, 0), 1, "not ours");
+	assert_false(data_try(w, &d, &e));
+	wire_claim_write(&d.body, &(struct claim){0});
+	assert_false(give(w, FRAME_CLAIM, 0, 1, &d.body, &e));
+	assert_non_null(strstr(e.text, "twice"));
+}
+
+/* How far the exchange was read is told at the end of a frame: no batch ends before. */
+static void
+test_no_batch_ends_inside_of_a_relayed_frame(void **state)
+{
+	struct world *w = *state;
+	struct data d = {0};
+	const unsigned groups[] = {3};
+
+	w->m->limits.batch_rows = w->m->limits.batch_rows_behind = 2;
+	spread_own(w, groups, 1, NULL, 0, false);
+	for (unsigned i = 0; i < 200; i++)
+		data_event(&d, 1, i, key_of(3, i % 100), 1, "hello");
+	data_cover(&d, RELAYED + 3, 0, 200, 1, BEHIND);
+	data_give(w, &d);
+	/* Answers come chunk by chunk, and time passes between. */
+	for (unsigned i = 0; i < 1000 && !w->batches_n; i++) {
+		tick(w, 40000);
+		answer(w);
+	}
+	close_now(w);
+	assert_int_equal(w->batches_n, 1);
+	assert_int_equal(last_batch(w)->proc, 100);
+	assert_int_equal(last_batch(w)->end.sources[0].events, 200);
+	assert_int_equal(told_of(&last_batch(w)->end.ranges[0], 1), 200);
+	assert_int_equal(told_of(&last_batch(w)->end.ranges[0], RELAYED + 3), 200);
+}
+
+/* Neither sources nor the groups of other replicas hold the clock back. */
+static void
+test_the_clock_behind_an_exchange(void **state)
+{
+	struct world *w = *state;
+	struct data d = {0};
+	const unsigned groups[] = {3, 7};
+
+	spread_own(w, groups, 2, NULL, 0, true);
+	data_event(&d, 1, 0, key_of(3, 0), 1, "hello");
+	data_event(&d, 1, 1, key_of(7, 0), 20, "hello");
+	data_cover(&d, RELAYED + 3, 0, 1, 1, CAUGHT_UP);
+	data_give(w, &d);
+	close_now(w);
+	assert_non_null(strstr(last_batch(w)->proc_keys, ":open:1 "));
+	assert_int_equal(metric_get(&w->page, METRIC_PROCESSES_EXPIRED), 0);
+	commit(w);
+	/* Our other group was never heard of until now. */
+	data_cover(&d, RELAYED + 7, 0, 1, 20, CAUGHT_UP);
+	data_give(w, &d);
+	close_now(w);
+	close_now(w);
+	assert_int_equal(metric_get(&w->page, METRIC_PROCESSES_EXPIRED), 1);
+}
+
+/* A lane that was given nothing has nothing, and ends like any other. */
+static void
+test_a_lane_without_groups(void **state)
+{
+	struct world *w = *state;
+	struct data d = {.flags = FRAME_LAST};
+	struct buf b = {0};
+	struct own o = {.epoch = ++w->epoch};
+	struct shard_setup setup = {.model = w->m,
+				    .lanes = 1,
+				    .ingests = 1,
+				    .page = &w->page,
+				    .host = {w, host_send, host_forward, host_idle, host_ask}};
+	struct err e = {0};
+
+	w->s = shard_new(&setup);
+	wire_own_write(&b, &o);
+	assert_true(give(w, FRAME_OWN, 0, 1, &b, &e));
+	data_give(w, &d);
+	tick(w, 300);
+	assert_int_equal(w->batches_n, 1);
+	assert_true(last_batch(w)->last);
+	assert_int_equal(last_batch(w)->end.ranges_n, 0);
+}
+
 int
 main(void)
 {
+#define X(f) cmocka_unit_test_setup_teardown(f, spread_up, world_down)
 #define T(f) cmocka_unit_test_setup_teardown(f, world_up, world_down)
 	const struct CMUnitTest tests[] = {
 	    T(test_done_partitions_come_ahead_of_own),
@@ -1278,6 +1531,11 @@ main(void)
 	    T(test_the_clock_goes_on_after_a_restart),
 	    T(test_a_bounded_run_ends_with_events_ahead_of_the_wall),
 	    T(test_deaths_and_a_small_cache_change_nothing),
+	    X(test_marks_by_group_and_partition),
+	    X(test_marks_come_back),
+	    X(test_no_batch_ends_inside_of_a_relayed_frame),
+	    X(test_the_clock_behind_an_exchange),
+	    X(test_a_lane_without_groups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

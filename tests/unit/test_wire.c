@@ -345,6 +345,18 @@ keys_write(struct buf *b)
 	wire_keyans_write(b, &signed_core);
 	wire_keyans_write(b, &secrets);
 	wire_keyans_write(b, &refused);
+	struct keyreq ask = {.kind = KEY_FACTS, .request = 4};
+	struct keyans facts = {.kind = KEY_FACTS,
+			       .request = 4,
+			       .ok = true,
+			       .hash_key = {7},
+			       .has_policy = true,
+			       .policy_root = {8},
+			       .pinned_serial = UINT64_MAX};
+	wire_keyreq_write(b, &ask);
+	wire_keyans_write(b, &facts);
+	facts.has_policy = false;
+	wire_keyans_write(b, &facts);
 }
 
 static bool
@@ -372,6 +384,16 @@ keys_read(struct pack_reader *r)
 		return false;
 	right =
 	    right && !a.ok && a.request == 3 && a.reason_len == 14 && a.policy_serial == 1ULL << 40;
+	if (!wire_keyreq_read(r, &q))
+		return false;
+	right = right && q.kind == KEY_FACTS && q.request == 4;
+	if (!wire_keyans_read(r, &a))
+		return false;
+	right = right && a.kind == KEY_FACTS && a.ok && a.hash_key[0] == 7 && a.has_policy &&
+		a.policy_root[0] == 8 && a.pinned_serial == UINT64_MAX;
+	if (!wire_keyans_read(r, &a))
+		return false;
+	right = right && !a.has_policy && !a.pinned_serial;
 	return pack_reader_end(r) && right;
 }
 
@@ -685,6 +707,105 @@ test_ids_of_a_wrong_length(void **state)
 	buf_free(&b);
 }
 
+/* [2, request, ok, 0, [hash key, root or nil, serial]] */
+static void
+facts_item(struct buf *b, size_t elements, size_t key_len, size_t root_len, uint64_t serial)
+{
+	static const uint8_t zeros[POLICY_ROOT_BYTES + 1];
+
+	buf_clear(b);
+	pack_array(b, 5);
+	pack_uint(b, KEY_FACTS);
+	pack_uint(b, 1);
+	pack_bool(b, true);
+	pack_uint(b, 0);
+	pack_array(b, elements);
+	pack_bytes(b, zeros, key_len);
+	if (root_len)
+		pack_bytes(b, zeros, root_len);
+	else
+		pack_nil(b);
+	pack_uint(b, serial);
+	for (size_t i = 3; i < elements; i++)
+		pack_nil(b);
+}
+
+static void
+test_facts_of_a_wrong_form(void **state)
+{
+	struct buf b = {0};
+
+	(void)state;
+	facts_item(&b, 3, HASH_KEY_BYTES, POLICY_ROOT_BYTES, 5);
+	assert_true(reads_keyans(&b));
+	facts_item(&b, 3, HASH_KEY_BYTES, 0, 0);
+	assert_true(reads_keyans(&b));
+	facts_item(&b, 3, HASH_KEY_BYTES, 0, 5); /* a serial without a policy */
+	assert_false(reads_keyans(&b));
+	facts_item(&b, 4, HASH_KEY_BYTES, POLICY_ROOT_BYTES, 5);
+	assert_false(reads_keyans(&b));
+	facts_item(&b, 3, HASH_KEY_BYTES - 1, POLICY_ROOT_BYTES, 5);
+	assert_false(reads_keyans(&b));
+	facts_item(&b, 3, HASH_KEY_BYTES, POLICY_ROOT_BYTES + 1, 5);
+	assert_false(reads_keyans(&b));
+	buf_clear(&b);
+	pack_array(&b, 3);
+	pack_uint(&b, KEY_FACTS);
+	pack_uint(&b, 1);
+	pack_uint(&b, 0); /* not nil */
+	assert_false(reads_keyreq(&b));
+	buf_free(&b);
+}
+
+static bool
+reads_claim(const uint32_t *groups, size_t n, struct claim *c)
+{
+	struct pack_reader r = {0};
+	struct buf b = {0};
+
+	pack_array(&b, n);
+	for (size_t i = 0; i < n; i++)
+		pack_uint(&b, groups ? groups[i] : i);
+	pack_reader_start(&r, b.data, b.len);
+	bool ok = wire_claim_read(&r, c);
+	assert_true(!ok || pack_reader_end(&r));
+	pack_reader_free(&r);
+	buf_free(&b);
+	return ok;
+}
+
+static void
+test_claims(void **state)
+{
+	static const uint32_t same[] = {3, 3}, falling[] = {4, 3}, none[] = {GROUPS_MAX};
+	static uint16_t some[] = {0, 7, GROUPS_MAX - 1};
+	struct claim c = {.groups = some, .groups_n = 3};
+	struct pack_reader r = {0};
+	struct buf b = {0};
+
+	(void)state;
+	wire_claim_write(&b, &c);
+	for (size_t n = 0; n < b.len; n++) {
+		pack_reader_start(&r, b.data, n);
+		assert_false(wire_claim_read(&r, &c));
+	}
+	pack_reader_start(&r, b.data, b.len);
+	assert_true(wire_claim_read(&r, &c));
+	assert_int_equal(c.groups_n, 3);
+	assert_memory_equal(c.groups, some, sizeof some);
+	claim_free(&c);
+	assert_true(reads_claim(NULL, 0, &c));
+	claim_free(&c);
+	assert_true(reads_claim(NULL, GROUPS_MAX, &c));
+	claim_free(&c);
+	assert_false(reads_claim(NULL, GROUPS_MAX + 1, &c));
+	assert_false(reads_claim(same, 2, &c));
+	assert_false(reads_claim(falling, 2, &c));
+	assert_false(reads_claim(none, 1, &c));
+	pack_reader_free(&r);
+	buf_free(&b);
+}
+
 static void
 test_sealed_values_count_for_what_fits(void **state)
 {
@@ -743,6 +864,8 @@ main(void)
 	    cmocka_unit_test(test_a_dead_letters_body_is_sealed),
 	    cmocka_unit_test(test_ids_of_a_wrong_length),
 	    cmocka_unit_test(test_sealed_values_count_for_what_fits),
+	    cmocka_unit_test(test_facts_of_a_wrong_form),
+	    cmocka_unit_test(test_claims),
 	    cmocka_unit_test(test_heads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

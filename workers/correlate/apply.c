@@ -22,6 +22,15 @@ content_fits(const struct model *m, const struct record *rec)
 					: wire_fields_check(&m->sources[rec->source], rec);
 }
 
+/* Below its range's position. Tickets that came by an exchange are of many ingests. */
+static bool
+is_old(const struct shard *s, const struct record *rec, const struct place *place)
+{
+	if (ranges_exchange(&s->ranges) && place->is.kind == PARTITION_TRANSIENT)
+		return false;
+	return rec->offset < place->next[s->ranges.of[rec->kg]];
+}
+
 /*
  * A record as an ingest of this pipeline can have sent it; its place, and whether it was applied
  * before.
@@ -31,7 +40,8 @@ record_place(const struct shard *s, const struct record *rec, struct place **pla
 	     struct err *e)
 {
 	*place = ranges_place(&s->ranges, rec->partition);
-	if (!*place || rec->source >= s->m->sources_n || (*place)->is.source != rec->source)
+	if (!*place || rec->source >= s->m->sources_n || (*place)->is.source != rec->source ||
+	    rec->source == s->ranges.exchange)
 		return err_set(e, EXIT_BUG, "a record of source %u names partition %u", rec->source,
 			       rec->partition);
 	uint16_t range = s->ranges.of[rec->kg];
@@ -45,7 +55,7 @@ record_place(const struct shard *s, const struct record *rec, struct place **pla
 		    s->m->sources[rec->source].name.s);
 	if ((*place)->is.kind == PARTITION_TRANSIENT && !rec->has_rid)
 		return err_set(e, EXIT_BUG, "a record of a queue has no identity");
-	*drop = rec->offset < (*place)->next[range];
+	*drop = is_old(s, rec, *place);
 	return true;
 }
 
@@ -284,12 +294,29 @@ fold_event(struct shard *s, struct item *it)
 	}
 }
 
+/* By an exchange a record may come again within one chunk: it was sent again. */
+static void
+item_mark(struct shard *s, struct item *it)
+{
+	const struct record *rec = &it->rec;
+
+	if (!ranges_exchange(&s->ranges)) {
+		it->place->highest = rec->offset;
+		return;
+	}
+	it->drop = is_old(s, rec, it->place);
+	if (it->drop && it->entry != ENTRY_NONE)
+		entries_at(&s->entries, it->entry)->wanted = false;
+	if (!it->drop && it->place->is.kind == PARTITION_DURABLE)
+		ranges_mark(&s->ranges, it->place, s->ranges.of[rec->kg], rec->offset);
+}
+
 static void
 item_apply(struct shard *s, struct item *it)
 {
 	struct record *rec = &it->rec;
 
-	it->place->highest = rec->offset;
+	item_mark(s, it);
 	if (it->drop) {
 		s->batch.sources[rec->source].dropped++;
 		return;
@@ -358,11 +385,13 @@ chunk_apply(struct shard *s, struct queued *q, struct err *e)
 	if (!q->counted)
 		batch_input(&s->batch, q->frame.from_index, q->frame.head.bytes);
 	q->counted = true;
+	s->within = ranges_exchange(&s->ranges);
 	/* Small events of large processes: the batch may be full within the chunk. */
-	for (uint32_t i = 0; i < n && s->batch.held_bytes < s->rules.bytes_max; i++) {
+	for (uint32_t i = 0; i < n && (s->within || s->batch.held_bytes < s->rules.bytes_max);
+	     i++) {
 		struct item *it = &s->chunk->items[i];
 		/* Positions are kept in the middle of a frame too: they need the order. */
-		if (it->rec.offset <= it->place->highest) {
+		if (!s->within && it->rec.offset <= it->place->highest) {
 			err_set(e, EXIT_BUG, "partition %u: record %lld after %lld",
 				it->rec.partition, (long long)it->rec.offset,
 				(long long)it->place->highest);
@@ -385,11 +414,13 @@ apply_data(struct shard *s, struct queued *q, struct err *e)
 		enum apply_result got = chunk_apply(s, q, e);
 		if (got != APPLY_DONE)
 			return got;
-		if (q->left && batch_full(&s->batch, &s->rules, clock_behind(&s->clock)))
+		if (q->left && !s->within &&
+		    batch_full(&s->batch, &s->rules, clock_behind(&s->clock)))
 			return APPLY_FULL;
 	}
 	if (!covers_apply(s, q, e))
 		return APPLY_BROKEN;
+	s->within = false;
 	s->progress++;
 	return APPLY_DONE;
 }
@@ -426,6 +457,20 @@ apply_ask_ahead(struct shard *s, struct queued *q)
 	}
 }
 
+/*
+ * What is done holds the clock back no more. Behind an exchange covers speak of its own partitions,
+ * and those of our key groups alone come here.
+ */
+void
+apply_clock(struct shard *s, const struct place *p)
+{
+	bool counts = s->m->sources[p->is.source].time != TIME_NONE;
+	uint32_t n = clock_add(&s->clock, p->is.source, counts);
+
+	if (p->is.done || (ranges_exchange(&s->ranges) && !ranges_relayed(&s->ranges, p)))
+		clock_gone(&s->clock, n);
+}
+
 bool
 apply_place(struct shard *s, const struct partition *p, struct err *e)
 {
@@ -437,6 +482,6 @@ apply_place(struct shard *s, const struct partition *p, struct err *e)
 	if (!ranges_add(&s->ranges, p, &place, &added, e))
 		return false;
 	if (added)
-		clock_add(&s->clock, p->source, s->m->sources[p->source].time != TIME_NONE);
+		apply_clock(s, place);
 	return true;
 }

@@ -84,7 +84,7 @@ correlate_open(struct worker *w, struct err *e)
 	struct shard_setup setup = {
 	    .model = w->model,
 	    .lanes = w->count[ROLE_CORRELATE],
-	    .ingests = w->count[ROLE_INGEST],
+	    .ingests = w->count[model_exchange(w->model) ? ROLE_RELAY : ROLE_INGEST],
 	    .bounded = w->bounded,
 	    .close = w->close,
 	    .page = w->page,

@@ -9,9 +9,9 @@
 enum { PLACES_MIN = 16 };
 
 void
-ranges_init(struct ranges *r)
+ranges_init(struct ranges *r, int exchange)
 {
-	*r = (struct ranges){0};
+	*r = (struct ranges){.exchange = exchange};
 	for (unsigned i = 0; i < GROUPS_MAX; i++)
 		r->of[i] = RANGE_NONE;
 }
@@ -22,12 +22,22 @@ ranges_free(struct ranges *r)
 	for (uint32_t i = 0; i < r->places_n; i++) {
 		free((void *)(uintptr_t)r->places[i]->is.label);
 		free(r->places[i]->next);
+		free(r->places[i]->marked);
 		free(r->places[i]);
 	}
 	free(r->places);
 	free(r->by_id);
 	free(r->list);
-	ranges_init(r);
+	ranges_init(r, r->exchange);
+}
+
+static void
+vectors_make(const struct ranges *r, struct place *p)
+{
+	free(p->next);
+	free(p->marked);
+	p->next = mem_zero(r->n, sizeof *p->next);
+	p->marked = ranges_exchange(r) ? mem_zero(r->n, sizeof *p->marked) : NULL;
 }
 
 static void
@@ -61,7 +71,7 @@ ranges_add(struct ranges *r, const struct partition *p, struct place **out, bool
 	q->dead_letters =
 	    p->kind == PARTITION_TRANSIENT && !strcmp(q->is.label, PARTITION_DEAD_LETTERS);
 	q->highest = -1;
-	q->next = mem_zero(r->n, sizeof *q->next);
+	vectors_make(r, q);
 	if (r->places_n == r->places_cap) {
 		r->places_cap = r->places_cap ? r->places_cap * 2 : PLACES_MIN;
 		r->places = mem_resize(r->places, r->places_cap, sizeof(struct place *));
@@ -105,16 +115,52 @@ ranges_own(struct ranges *r, const struct own *o, struct err *e)
 		return err_set(e, EXIT_BUG, "%u ranges are too many", o->ranges_n);
 	r->n = o->ranges_n;
 	r->list = mem_zero(r->n, sizeof *r->list);
-	for (uint32_t i = 0; i < r->places_n; i++) {
-		free(r->places[i]->next);
-		r->places[i]->next = mem_zero(r->n, sizeof *p->next);
-	}
+	for (uint32_t i = 0; i < r->places_n; i++)
+		vectors_make(r, r->places[i]);
 	for (uint32_t i = 0; i < o->partitions_n; i++)
 		if (!ranges_add(r, &o->partitions[i], &p, &added, e))
 			return false;
 	for (uint32_t i = 0; i < r->n; i++)
 		if (!range_own(r, (uint16_t)i, &o->ranges[i], e))
 			return false;
+	return true;
+}
+
+void
+ranges_mark(struct ranges *r, struct place *p, uint16_t range, int64_t offset)
+{
+	check(ranges_exchange(r) && range < r->n);
+	p->next[range] = offset + 1;
+	p->moved = p->marked[range] = true;
+}
+
+/* Position `from` of a range may be raised to `to`. */
+static bool
+range_cover(const struct place *p, uint16_t range, const struct cover *c, struct err *e)
+{
+	/* A position of 0 is that of a partition never read: it may begin anywhere. */
+	if (!p->next[range] || c->from <= p->next[range])
+		return true;
+	return err_set(e, EXIT_BUG,
+		       "a gap in partition %u: the position is %lld, covered from %lld", p->is.id,
+		       (long long)p->next[range], (long long)c->from);
+}
+
+static bool
+relayed_cover(struct ranges *r, struct place *p, const struct cover *c, bool *moved, struct err *e)
+{
+	if (!ranges_relayed(r, p))
+		return err_set(e, EXIT_BUG, "partition %u is covered, which is not our group's",
+			       p->is.id);
+	uint16_t range = r->of[p->is.number];
+	if (!range_cover(p, range, c, e))
+		return false;
+	if (c->to > p->next[range]) {
+		ranges_mark(r, p, range, c->to - 1);
+		*moved = true;
+	}
+	p->heard = true;
+	p->frontier = c->to;
 	return true;
 }
 
@@ -129,13 +175,11 @@ ranges_cover(struct ranges *r, struct place *p, const struct cover *c, bool *mov
 		return err_set(e, EXIT_BUG,
 			       "partition %u is covered up to %lld, below a record at %lld",
 			       p->is.id, (long long)c->to, (long long)p->highest);
+	if (ranges_exchange(r))
+		return relayed_cover(r, p, c, moved, e);
 	for (uint32_t i = 0; i < r->n; i++) {
-		/* A position of 0 is that of a partition never read: it may begin anywhere. */
-		if (p->next[i] && c->from > p->next[i])
-			return err_set(
-			    e, EXIT_BUG,
-			    "a gap in partition %u: the position is %lld, covered from %lld",
-			    p->is.id, (long long)p->next[i], (long long)c->from);
+		if (!range_cover(p, (uint16_t)i, c, e))
+			return false;
 		if (c->to <= p->next[i])
 			continue;
 		p->next[i] = c->to;
@@ -161,10 +205,21 @@ place_catch_up(const struct ranges *r, struct place *p)
 	}
 }
 
+/* Every partition that moved, in each range; with an exchange, where it did. */
+static bool
+told(const struct ranges *r, struct place *p, uint32_t range)
+{
+	if (!ranges_exchange(r))
+		return p->moved;
+	bool marked = p->moved && p->marked[range];
+	p->marked[range] = false;
+	return marked;
+}
+
 void
 ranges_end(struct ranges *r, struct end *out)
 {
-	for (uint32_t k = 0; k < r->places_n; k++)
+	for (uint32_t k = 0; k < r->places_n && !ranges_exchange(r); k++)
 		place_catch_up(r, r->places[k]);
 	out->ranges_n = r->n;
 	out->ranges = mem_zero(r->n, sizeof *out->ranges);
@@ -174,8 +229,8 @@ ranges_end(struct ranges *r, struct end *out)
 		g->kg_hi = r->list[i].kg_hi;
 		g->positions = mem_zero(r->places_n, sizeof *g->positions);
 		for (uint32_t k = 0; k < r->places_n; k++) {
-			const struct place *p = r->places[k];
-			if (p->moved)
+			struct place *p = r->places[k];
+			if (told(r, p, i))
 				g->positions[g->positions_n++] =
 				    (struct position){p->is.id, p->next[i]};
 		}

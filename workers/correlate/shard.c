@@ -36,7 +36,7 @@ shard_new(const struct shard_setup *setup)
 	s->tail = &s->head;
 	entries_init(&s->entries);
 	clock_init(&s->clock);
-	ranges_init(&s->ranges);
+	ranges_init(&s->ranges, model_exchange(s->m) ? (int)s->m->sources_n - 1 : -1);
 	batch_rules_set(&s->rules, limits, setup->lanes, setup->ingests);
 	s->batch.n = 1;
 	s->clock_us = s->forget_us = CLOCK_UNKNOWN;
@@ -86,7 +86,7 @@ static bool
 can_close(const struct shard *s)
 {
 	return s->flights_n < BATCHES_UNCOMMITTED_MAX && s->phase != SHARD_CLOSED &&
-	       s->phase != SHARD_DONE;
+	       s->phase != SHARD_DONE && !s->within;
 }
 
 /* True when it closed one: there is room again. */
@@ -131,7 +131,7 @@ static enum apply_result
 take_data(struct shard *s, struct queued *q, struct err *e)
 {
 	for (;;) {
-		if (is_blocked(s) && !close_when_due(s))
+		if (!s->within && is_blocked(s) && !close_when_due(s))
 			return APPLY_WAITS;
 		enum apply_result got = apply_data(s, q, e);
 		if (got == APPLY_DONE && q->frame.head.flags & FRAME_LAST)
@@ -256,14 +256,9 @@ own(struct shard *s, const struct frame *f, struct err *e)
 			ok = err_set(e, EXIT_BUG, "partition %u is of source %u",
 				     o.partitions[i].id, o.partitions[i].source);
 	ok = ok && ranges_own(&s->ranges, &o, e);
-	for (uint32_t i = 0; ok && i < s->ranges.places_n; i++) {
-		const struct partition *p = &s->ranges.places[i]->is;
-		uint32_t n =
-		    clock_add(&s->clock, p->source, s->m->sources[p->source].time != TIME_NONE);
-		if (p->done)
-			clock_gone(&s->clock, n);
-	}
-	plan_init(s, o.state_empty);
+	for (uint32_t i = 0; ok && i < s->ranges.places_n; i++)
+		apply_clock(s, s->ranges.places[i]);
+	plan_init(s, o.state_empty || !o.ranges_n);
 	own_free(&o);
 	s->owned = ok;
 	if (ok)
@@ -299,6 +294,18 @@ committed(struct shard *s, const struct frame *f, struct err *e)
 	return true;
 }
 
+/* Which key groups this lane is to own: load takes them over. */
+static bool
+claim(struct shard *s, const struct frame *f, struct err *e)
+{
+	if (!ranges_exchange(&s->ranges) || s->claimed)
+		return err_set(e, EXIT_BUG, "CLAIM came %s",
+			       s->claimed ? "twice" : "without an exchange");
+	s->claimed = true;
+	s->is.host.forward(s->is.host.ctx, f);
+	return true;
+}
+
 bool
 shard_frame(struct shard *s, const struct frame *f, struct mono now, int64_t wall_us, struct err *e)
 {
@@ -313,6 +320,8 @@ shard_frame(struct shard *s, const struct frame *f, struct mono now, int64_t wal
 		return learn(s, f, e);
 	if (f->head.type == FRAME_COMMITTED)
 		return committed(s, f, e);
+	if (f->head.type == FRAME_CLAIM)
+		return claim(s, f, e);
 	if (s->head || !s->owned) {
 		keep(s, &q);
 		return true;

@@ -26,7 +26,7 @@ struct shard_host {
 
 struct shard_setup {
 	const struct model *model; /* must outlive the shard */
-	unsigned lanes, ingests;
+	unsigned lanes, ingests;   /* ingests: who sends DATA; with an exchange the relay, one */
 	bool bounded;
 	bool close; /* bounded: the end of input is the end of time, deadlines fire */
 	struct metric_page *page;

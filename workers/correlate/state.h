@@ -106,7 +106,13 @@ struct shard {
 	int64_t committed;
 	enum shard_phase phase;
 	unsigned lasts; /* ingests that have said LAST */
+	bool claimed;	/* with an exchange: CLAIM has passed */
 	bool owned;
+	/*
+	 * With an exchange: a part of a frame is applied. How far its partitions were read is only
+	 * told at its end, so no batch closes inside.
+	 */
+	bool within;
 	uint8_t hash_key[HASH_KEY_BYTES];
 	uint32_t shard;
 	int64_t epoch;
@@ -132,6 +138,7 @@ enum apply_result { APPLY_DONE, APPLY_WAITS, APPLY_FULL, APPLY_BROKEN };
 enum apply_result apply_data(struct shard *s, struct queued *q, struct err *e);
 void apply_ask_ahead(struct shard *s, struct queued *q);
 bool apply_place(struct shard *s, const struct partition *p, struct err *e);
+void apply_clock(struct shard *s, const struct place *p); /* a place that is new to the clock */
 
 /* close.c */
 void close_batch(struct shard *s, bool last);

@@ -1,9 +1,11 @@
 #include "ingest.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "keyhash.h"
 #include "log.h"
+#include "outlet.h"
 #include "replay.h"
 
 /* The bytes that make a queue's event the same event when it is delivered again. */
@@ -116,6 +118,16 @@ person_set(struct ingest *in, unsigned source, bool good, struct decoded *d)
 	r->has_sid = record_sid(in->sealing->records, source, &v, r->sid);
 }
 
+/* A record that the exchange would not take becomes a dead letter before it is sent. */
+static bool
+fits(const struct ingest *in, struct decoded *d)
+{
+	if (!in->outlet || outlet_fits(in, &d->record))
+		return true;
+	snprintf(d->reason, sizeof d->reason, "%s", "larger than the exchange takes");
+	return false;
+}
+
 enum sealed { SEALED_GOOD, SEALED_DEAD, SEALED_HELD };
 
 /*
@@ -142,9 +154,15 @@ event_seal(struct ingest *in, struct ingest_partition *part, const struct source
 	}
 	if (!good || record_seals(s->records, part->source))
 		rid_get(in, part, ev, r, rid);
-	if (good && record_seal(s->records, r, rid, bound ? &person : NULL, d->reason))
+	if (good && record_seal(s->records, r, rid, bound ? &person : NULL, d->reason) &&
+	    fits(in, d))
 		return SEALED_GOOD;
+	if (good)
+		rid_get(in, part, ev, r, rid);
+	r->fields_n = 0;
 	record_seal_dead(s->records, r, ev, rid, bound ? &person : NULL, d->reason);
+	if (in->outlet && !outlet_fits(in, r))
+		r->body_len = 0; /* not kept: the reason says that it is large */
 	return SEALED_DEAD;
 }
 
@@ -187,12 +205,17 @@ event_route(struct ingest *in, struct ingest_partition *part, const struct sourc
 		    keyhash_group(keyhash64(in->parts.hash_key, r->key, r->key_len), in->m->groups);
 	else
 		dead_make(in, part, ev, d);
-	unsigned lane = route_record(&in->route, r, now);
+	unsigned lane = 0;
+	if (in->outlet)
+		outlet_record(in, part, r, now);
+	else
+		lane = route_record(&in->route, r, now);
 	part_routed(part, ev->offset, now);
 	if (r->has_time && !part->made)
 		part_time(part, r->time_us);
 	part->caught_up = part->made;
-	route_spill(&in->route, lane, now);
+	if (!in->outlet)
+		route_spill(&in->route, lane, now);
 	if (d->undeclared) {
 		metric_add(in->w->page, METRIC_UNKNOWN_FIELDS, d->undeclared);
 		metric_source_add(in->w->page, part->source, METRIC_SOURCE_UNKNOWN, d->undeclared);
@@ -209,7 +232,7 @@ event_pass(struct ingest *in, struct ingest_partition *part, const struct source
 	struct record *r = &d->record;
 	bool good = decoder_event(in->decoder, part->source, ev, now_wall_us, d);
 
-	r->partition = part->id;
+	r->partition = in->outlet ? 0 : part->id; /* an id is the database's, and there is none */
 	r->offset = ev->offset;
 	r->distinct =
 	    part->kind == PARTITION_TRANSIENT && s->identity == IDENTITY_BODY && !ev->redelivered;
@@ -221,6 +244,8 @@ event_pass(struct ingest *in, struct ingest_partition *part, const struct source
 		if (is == SEALED_HELD)
 			return;
 		good = is == SEALED_GOOD;
+	} else if (good) {
+		good = fits(in, d);
 	}
 	if (ev->replayed && !good) {
 		/* It stays the dead letter that it is. */

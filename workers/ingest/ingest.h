@@ -44,6 +44,8 @@ enum ingest_phase {
 struct ingest {
 	struct worker *w;
 	const struct model *m;
+	unsigned sources_n;    /* that are read: an exchange is the model's last, and is not */
+	struct outlet *outlet; /* NULL: records go to lanes */
 	struct parts parts;
 	struct credit credit;
 	struct route route;

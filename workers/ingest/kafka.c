@@ -284,7 +284,9 @@ slot_event(struct kafka *k, unsigned slot, rd_kafka_message_t *m, struct source_
 		ev->has_broker_time = true;
 		ev->broker_time_us = ms * 1000;
 	}
-	if (m->len > k->event_bytes_max)
+	if (k->origins)
+		origin_read(m, ev);
+	else if (m->len > k->event_bytes_max)
 		ev->reason = "larger than event_bytes_max";
 }
 
@@ -546,6 +548,7 @@ kafka_open(const struct source_setup *setup, void **out, struct err *e)
 	k->page = setup->page;
 	k->index = setup->index;
 	k->bounded = setup->bounded;
+	k->origins = setup->origins;
 	k->event_bytes_max = setup->model->limits.event_bytes_max;
 	k->queue_bytes_max = setup->model->limits.kafka_queue_bytes_max / (sources ? sources : 1);
 	k->event = -1;

@@ -1,7 +1,7 @@
 /*
  * kafka_private: what kafka.c (the driver) and kafka_scout.c (its handles, and the thread that asks
- * the broker what would block) share. rdkafka.h is included here alone; nobody else includes this
- * file.
+ * the broker what would block) share, and kafka_member.c. rdkafka.h is included here alone; nobody
+ * else includes this file.
  */
 #ifndef INGEST_KAFKA_PRIVATE_H
 #define INGEST_KAFKA_PRIVATE_H
@@ -60,7 +60,7 @@ struct kafka {
 	const struct source *source;
 	struct metric_page *page;
 	unsigned index;
-	bool bounded;
+	bool bounded, origins;
 	uint64_t event_bytes_max, queue_bytes_max; /* the latter: of this source */
 	rd_kafka_conf_t *conf;			   /* copied for each handle */
 	rd_kafka_t *probe;			   /* the scout's, until there is a consumer */
@@ -84,6 +84,13 @@ struct kafka {
 };
 
 /*
+ * The configuration that all handles of a source share, into k->conf: k->source and k->shared.lock
+ * are set before. EXIT_CONFIG, EXIT_PERMISSION.
+ */
+MUSTCHECK bool kafka_conf_make(struct kafka *k, const struct source_setup *setup, struct err *e);
+void kafka_conf_set(rd_kafka_conf_t *conf, const char *key, const char *value);
+
+/*
  * Configuration, probe handle and scout thread. On failure *e says why (EXIT_CONFIG) and what was
  * begun is undone by scout_end, which is to be called in any case and waits at most SCOUT_ASK_MS.
  * The scout's consumer then is the caller's.
@@ -103,5 +110,8 @@ unsigned scout_kick(struct kafka *k);
  */
 void group_serve(struct kafka *k, struct mono now);
 void group_flush(struct kafka *k); /* the last of it, in close; waits at most 100 ms */
+
+/* Where an event of the exchange comes from, by its headers. */
+void origin_read(const rd_kafka_message_t *m, struct source_event *ev);
 
 #endif

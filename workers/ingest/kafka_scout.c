@@ -50,8 +50,8 @@ static const char *const reserved[] = {"bootstrap.servers",
 				       "log.queue",
 				       "allow.auto.create.topics"};
 
-static void
-conf_set(rd_kafka_conf_t *conf, const char *key, const char *value)
+void
+kafka_conf_set(rd_kafka_conf_t *conf, const char *key, const char *value)
 {
 	char why[256];
 
@@ -126,8 +126,8 @@ log_dropped(const rd_kafka_t *rk, int level, const char *fac, const char *buf)
 	(void)rk, (void)level, (void)fac, (void)buf;
 }
 
-static bool
-conf_make(struct kafka *k, const struct source_setup *setup, struct err *e)
+bool
+kafka_conf_make(struct kafka *k, const struct source_setup *setup, struct err *e)
 {
 	static const char *const fixed[][2] = {
 	    /*
@@ -164,16 +164,16 @@ conf_make(struct kafka *k, const struct source_setup *setup, struct err *e)
 	rd_kafka_conf_set_error_cb(k->conf, errors_heard);
 	rd_kafka_conf_set_log_cb(k->conf, log_dropped);
 	for (; fixed[i][0]; i++)
-		conf_set(k->conf, fixed[i][0], fixed[i][1]);
+		kafka_conf_set(k->conf, fixed[i][0], fixed[i][1]);
 	snprintf(group, sizeof group, "weir-%s", setup->model->pipeline.s);
-	conf_set(k->conf, "client.id", group);
+	kafka_conf_set(k->conf, "client.id", group);
 	for (unsigned p = 0; p < k->source->properties_n; p++)
 		if (!property_set(k, setup, &k->source->properties[p], e))
 			return false;
 	for (i++; i < fixed_n; i++)
-		conf_set(k->conf, fixed[i][0], fixed[i][1]);
-	conf_set(k->conf, "group.id", group);
-	conf_set(k->conf, "bootstrap.servers", k->source->brokers);
+		kafka_conf_set(k->conf, fixed[i][0], fixed[i][1]);
+	kafka_conf_set(k->conf, "group.id", group);
+	kafka_conf_set(k->conf, "bootstrap.servers", k->source->brokers);
 	return true;
 }
 
@@ -184,7 +184,7 @@ conf_set_within(rd_kafka_conf_t *conf, const char *key, uint64_t value, uint64_t
 
 	value = value < min ? min : value > max ? max : value;
 	snprintf(text, sizeof text, "%" PRIu64, value);
-	conf_set(conf, key, text);
+	kafka_conf_set(conf, key, text);
 }
 
 /*
@@ -405,7 +405,7 @@ scout_begin(struct kafka *k, const struct source_setup *setup, struct err *e)
 	k->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (k->event < 0)
 		return err_errno(e, EXIT_UNAVAILABLE, "eventfd");
-	if (!conf_make(k, setup, e))
+	if (!kafka_conf_make(k, setup, e))
 		return false;
 	k->probe = handle_make(k, 0, why, sizeof why);
 	if (!k->probe)

@@ -13,6 +13,7 @@
 #include "keyhash.h"
 #include "log.h"
 #include "mem.h"
+#include "outlet.h"
 #include "replay.h"
 
 enum { ROOM_SHARE = 8 };
@@ -63,15 +64,17 @@ ingest_open(struct worker *w, struct err *e)
 	w->state = in;
 	in->w = w;
 	in->m = w->model;
+	in->sources_n = w->model->sources_n - model_exchange(w->model);
 	in->credit.limit_bytes = w->model->limits.inflight_bytes_max / w->count[ROLE_INGEST];
 	metric_set(w->page, METRIC_INFLIGHT_BYTES_MAX, in->credit.limit_bytes);
-	parts_init(&in->parts, w->model, w->count[ROLE_CORRELATE]);
+	parts_init(&in->parts, w->model, model_exchange(w->model) ? 1 : w->count[ROLE_CORRELATE]);
 	route_init(&in->route, &out, &in->parts, &in->credit);
 	if (!decoder_new(w->model, &in->decoder, e))
 		return false;
 	if (w->model->classes_n && !sealing_open(w, &keeper, &in->sealing, e))
 		return false;
-	if (in->sealing && !w->index && !w->bounded && !replay_open(skel_dir(w), &in->replay, e))
+	if (in->sealing && !w->index && !w->bounded && !model_exchange(w->model) &&
+	    !replay_open(skel_dir(w), &in->replay, e))
 		return false;
 	if (w->rid_key_fd < 0)
 		return true;
@@ -89,8 +92,10 @@ ingest_open(struct worker *w, struct err *e)
 static bool
 ingest_start(struct worker *w, struct err *e)
 {
+	struct ingest *in = w->state;
+
 	keyhash_init();
-	return reader_open(w->state, e);
+	return (!model_exchange(w->model) || outlet_open(in, e)) && reader_open(in, e);
 }
 
 /* What the database pins wins over every file. */
@@ -106,6 +111,22 @@ own_policy(struct ingest *in, const struct own *o, struct err *e)
 }
 
 static bool
+own_use(struct ingest *in, unsigned lane, struct own *o, struct err *e)
+{
+	bool good = own_policy(in, o, e) && parts_own(&in->parts, lane, o, e);
+
+	own_free(o);
+	if (good && parts_owned(&in->parts)) {
+		in->phase = INGEST_READING;
+		if (in->outlet)
+			log_info("the keeper has told of the pipeline, reading begins");
+		else
+			log_info("all %u lanes have taken over, reading begins", in->parts.lanes);
+	}
+	return good;
+}
+
+static bool
 own_take(struct ingest *in, const struct frame *f, struct err *e)
 {
 	struct own o;
@@ -113,13 +134,7 @@ own_take(struct ingest *in, const struct frame *f, struct err *e)
 	pack_reader_start(&in->reader, f->body, f->head.bytes);
 	if (!wire_own_read(&in->reader, &o))
 		return err_set(e, EXIT_BUG, "OWN: %s", in->reader.why);
-	bool good = own_policy(in, &o, e) && parts_own(&in->parts, f->from_index, &o, e);
-	own_free(&o);
-	if (good && parts_owned(&in->parts)) {
-		in->phase = INGEST_READING;
-		log_info("all %u lanes have taken over, reading begins", in->parts.lanes);
-	}
-	return good;
+	return own_use(in, f->from_index, &o, e);
 }
 
 static bool
@@ -142,15 +157,28 @@ committed_take(struct ingest *in, const struct frame *f, struct err *e)
 }
 
 static bool
+answer_take(struct ingest *in, const struct keyans *a, struct mono now, struct err *e)
+{
+	struct own o;
+
+	if (a->kind != KEY_FACTS)
+		return in->sealing ? sealing_answer(in->sealing, a, now, e)
+				   : err_set(e, EXIT_BUG, "KEYANS, and nothing is sealed");
+	if (!in->outlet)
+		return err_set(e, EXIT_BUG, "KEYANS of facts that were not asked for");
+	return !outlet_facts(in, a, &o) || own_use(in, 0, &o, e);
+}
+
+static bool
 keeper_take(struct ingest *in, const struct frame *f, struct err *e)
 {
 	struct mono now = mono_now();
 	struct keyans a;
-	bool good = in->sealing || err_set(e, EXIT_BUG, "KEYANS, and nothing is sealed");
+	bool good = true;
 
 	pack_reader_start(&in->reader, f->body, f->head.bytes);
 	for (uint32_t i = 0; good && i < f->head.count && wire_keyans_read(&in->reader, &a); i++)
-		good = sealing_answer(in->sealing, &a, now, e);
+		good = answer_take(in, &a, now, e);
 	if (good && !pack_reader_end(&in->reader))
 		good = err_set(e, EXIT_BUG, "KEYANS: %s", in->reader.why);
 	/* It held secrets of persons. The bytes are the frame's own, const to its readers alone. */
@@ -184,6 +212,8 @@ ingest_watch(struct worker *w, struct pollfd *fds, unsigned max)
 	const struct ingest *in = w->state;
 	unsigned n = reader_watch(in, fds, max);
 
+	if (in->outlet)
+		n += outlet_watch(in, fds + n, max - n);
 	if (in->replay && reader_may_read(in))
 		n += replay_watch(in->replay, fds + n, max - n);
 	return n;
@@ -192,10 +222,10 @@ ingest_watch(struct worker *w, struct pollfd *fds, unsigned max)
 static void
 metrics_set(struct ingest *in, struct mono now)
 {
-	struct mono oldest = credit_oldest(&in->credit);
+	struct mono oldest = in->outlet ? outlet_oldest(in) : credit_oldest(&in->credit);
 	struct metric_page *page = in->w->page;
 
-	in->w->queued = route_queued(&in->route);
+	in->w->queued = in->outlet ? outlet_queued(in) : route_queued(&in->route);
 	metric_set(page, METRIC_INFLIGHT_BYTES, in->credit.used_bytes);
 	metric_set(page, METRIC_OLDEST_UNCOMMITTED_SECONDS,
 		   oldest.us == INT64_MAX ? 0 : (uint64_t)mono_since_us(oldest, now));
@@ -225,6 +255,8 @@ ingest_peer(struct worker *w)
 
 	if (in->sealing)
 		sealing_peer(in->sealing, mono_now());
+	if (in->outlet)
+		outlet_peer(in);
 }
 
 static bool
@@ -233,6 +265,8 @@ ingest_tick(struct worker *w, struct mono now, struct mono *next, struct err *e)
 	struct ingest *in = w->state;
 	bool more = false;
 
+	if (in->outlet && !outlet_serve(in, now, e))
+		return false;
 	if (in->sealing && !keys_turn(in, now, &more, e))
 		return false;
 	if (in->phase == INGEST_READING && !w->draining && !reader_discover(in, now, &more, e))
@@ -242,9 +276,12 @@ ingest_tick(struct worker *w, struct mono now, struct mono *next, struct err *e)
 	reader_trouble(in);
 	reader_align(in, now);
 	struct mono flush = mono_never();
-	if (in->phase == INGEST_READING || in->phase == INGEST_CLOSING)
+	if (!in->outlet && (in->phase == INGEST_READING || in->phase == INGEST_CLOSING))
 		flush = route_flush(&in->route, now, false);
-	finish_step(in, now);
+	if (!in->outlet)
+		finish_step(in, now);
+	else if (w->draining)
+		outlet_finish(in);
 	metrics_set(in, now);
 	*next = more ? now : mono_min(flush, reader_next(in));
 	*next = mono_min(*next, mono_add_ms(now, SERVE_MS));
@@ -259,6 +296,7 @@ ingest_stop(struct worker *w)
 	if (!in)
 		return;
 	reader_close(in);
+	outlet_close(in);
 	replay_close(in->replay);
 	sealing_free(in->sealing);
 	decoder_free(in->decoder);

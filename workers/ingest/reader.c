@@ -4,6 +4,7 @@
 
 #include "align.h"
 #include "log.h"
+#include "outlet.h"
 #include "replay.h"
 
 static bool
@@ -17,7 +18,7 @@ secret_get(void *ctx, const char *name, struct buf *out)
 bool
 reader_open(struct ingest *in, struct err *e)
 {
-	for (unsigned i = 0; i < in->m->sources_n; i++) {
+	for (unsigned i = 0; i < in->sources_n; i++) {
 		const struct source *s = &in->m->sources[i];
 		struct driver *d = &in->drivers[i];
 		struct source_setup setup = {.model = in->m,
@@ -41,6 +42,8 @@ reader_open(struct ingest *in, struct err *e)
 			d->self = NULL;
 			return err_context(e, "source %s", s->name.s);
 		}
+		if (in->outlet && !outlet_join(in, i, &setup, e))
+			return err_context(e, "source %s", s->name.s);
 	}
 	return true;
 }
@@ -48,7 +51,7 @@ reader_open(struct ingest *in, struct err *e)
 void
 reader_close(struct ingest *in)
 {
-	for (unsigned i = 0; i < in->m->sources_n; i++)
+	for (unsigned i = 0; i < in->sources_n; i++)
 		if (in->drivers[i].self)
 			in->drivers[i].ops->close(in->drivers[i].self);
 }
@@ -93,7 +96,8 @@ reader_start(struct ingest *in, struct ingest_partition *part, struct mono now, 
 	}
 	if (part->state == PART_DONE)
 		return d->ops->done(d->self, part->slot, part->done_next, part->done_bytes, e);
-	int64_t at = part_start_position(&in->parts, part, d->source->from_latest);
+	int64_t at = in->outlet ? outlet_start(in, part)
+				: part_start_position(&in->parts, part, d->source->from_latest);
 	if (!d->ops->start(d->self, part->slot, at, e))
 		return err_context(e, "source %s", d->source->name.s);
 	parts_start(&in->parts, part, at, now);
@@ -112,9 +116,13 @@ found_take(struct ingest *in, unsigned source, const struct source_found *f, str
 	   struct err *e)
 {
 	struct ingest_partition *part;
+	bool divided = in->outlet != NULL; /* by the broker, not among us */
 
-	if (!parts_found(&in->parts, source, in->m->sources[source].label, f, in->w->index,
-			 in->w->count[ROLE_INGEST], &part, e))
+	if (divided && !outlet_owns(in, source, f))
+		return true;
+	if (!parts_found(&in->parts, source, in->m->sources[source].label, f,
+			 divided ? 0 : in->w->index, divided ? 1 : in->w->count[ROLE_INGEST], &part,
+			 e))
 		return err_context(e, "source %s", in->m->sources[source].name.s);
 	if (part->state == PART_WANTED)
 		in->wanted++;
@@ -146,11 +154,13 @@ absent_take(struct ingest *in, unsigned source, struct mono now)
 bool
 reader_discover(struct ingest *in, struct mono now, bool *more, struct err *e)
 {
-	for (unsigned i = 0; i < in->m->sources_n; i++) {
+	for (unsigned i = 0; i < in->sources_n; i++) {
 		struct driver *d = &in->drivers[i];
 		struct source_found found[FOUND_MAX];
 		unsigned n = 0;
 
+		if (in->outlet && !outlet_divided(in, i))
+			continue;
 		if (!d->ops->discover(d->self, found, FOUND_MAX, &n, &d->listed, e))
 			return err_context(e, "source %s", d->source->name.s);
 		for (unsigned k = 0; k < n; k++)
@@ -159,6 +169,8 @@ reader_discover(struct ingest *in, struct mono now, bool *more, struct err *e)
 		*more = *more || n == FOUND_MAX;
 		absent_take(in, i, now);
 	}
+	if (in->outlet)
+		return outlet_names(in, now, e);
 	parts_absent_told(&in->parts);
 	names_ask(in);
 	return true;
@@ -167,7 +179,7 @@ reader_discover(struct ingest *in, struct mono now, bool *more, struct err *e)
 bool
 reader_listed(const struct ingest *in)
 {
-	for (unsigned i = 0; i < in->m->sources_n; i++)
+	for (unsigned i = 0; i < in->sources_n; i++)
 		if (!in->drivers[i].listed)
 			return false;
 	return true;
@@ -223,7 +235,7 @@ bool
 reader_may_read(const struct ingest *in)
 {
 	return in->phase == INGEST_READING && !in->w->draining && credit_left(&in->credit) &&
-	       (!in->sealing || sealing_ready(in->sealing));
+	       (!in->outlet || outlet_ready(in)) && (!in->sealing || sealing_ready(in->sealing));
 }
 
 static bool
@@ -264,7 +276,8 @@ static void
 blocked_watch(struct ingest *in, struct mono now)
 {
 	bool starved = !credit_left(&in->credit);
-	bool blocked = starved || (in->sealing && !sealing_ready(in->sealing));
+	bool blocked = starved || (in->sealing && !sealing_ready(in->sealing)) ||
+		       (in->outlet && !outlet_ready(in));
 
 	if (starved && !in->starved)
 		metric_add(in->w->page, METRIC_CREDIT_WAITS, 1);
@@ -283,7 +296,7 @@ bool
 reader_poll(struct ingest *in, struct mono now, bool *more, struct err *e)
 {
 	blocked_watch(in, now);
-	for (unsigned i = 0; i < in->m->sources_n; i++)
+	for (unsigned i = 0; i < in->sources_n; i++)
 		if (!source_poll(in, i, now, more, e))
 			return false;
 	return true;
@@ -308,20 +321,27 @@ reader_trouble(struct ingest *in)
 	const char *keeper = in->sealing && in->phase == INGEST_READING && !in->w->draining
 				 ? sealing_waits(in->sealing)
 				 : NULL;
+	const char *exchange = in->outlet ? outlet_trouble(in, mono_now()) : NULL;
 	bool told = false;
 
-	for (unsigned i = 0; i < in->m->sources_n; i++) {
+	for (unsigned i = 0; i < in->sources_n; i++) {
 		const struct driver *d = &in->drivers[i];
 		const char *why = d->ops->trouble(d->self);
 
+		if (!why && in->outlet)
+			why = outlet_source_trouble(in, i);
 		in->troubled[i] = why != NULL;
 		if (!why || told)
 			continue;
 		skel_wait(in->w, WAIT_SOURCE, "source %s: %s", d->source->name.s, why);
 		told = true;
 	}
-	if (!told && keeper)
+	if (!told && exchange)
+		skel_wait(in->w, WAIT_PEERS, "exchange: %s", exchange);
+	else if (!told && keeper)
 		skel_wait(in->w, WAIT_PEERS, "keeper: %s", keeper);
+	else if (!told && in->phase == INGEST_WAITING && in->outlet)
+		skel_wait(in->w, WAIT_PEERS, "keeper: it has not told of the pipeline yet");
 	else if (!told && in->phase == INGEST_WAITING)
 		skel_wait(in->w, WAIT_PEERS, "the lanes have not taken over yet");
 	else if (!told)
@@ -339,7 +359,7 @@ reader_next(const struct ingest *in)
 	 */
 	if (!reader_may_read(in))
 		return next;
-	for (unsigned i = 0; i < in->m->sources_n; i++)
+	for (unsigned i = 0; i < in->sources_n; i++)
 		next = mono_min(next, in->drivers[i].ops->next(in->drivers[i].self));
 	return next;
 }
@@ -354,7 +374,7 @@ reader_watch(const struct ingest *in, struct pollfd *fds, unsigned max)
 	 */
 	if (!reader_may_read(in))
 		return 0;
-	for (unsigned i = 0; i < in->m->sources_n && n + SOURCE_FDS_MAX <= max; i++)
+	for (unsigned i = 0; i < in->sources_n && n + SOURCE_FDS_MAX <= max; i++)
 		n += in->drivers[i].ops->watch(in->drivers[i].self, fds + n, SOURCE_FDS_MAX);
 	return n;
 }

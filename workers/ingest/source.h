@@ -48,8 +48,9 @@ struct source_setup {
 	unsigned index;		     /* its index there: label of metrics */
 	unsigned ingest, ingests;    /* this worker among its likes: limits are shared */
 	struct metric_page *page; /* the driver counts METRIC_SOURCE_ERRORS; the core all others */
-	bool bounded;		  /* read each slot to the end it had when it was found */
-	int64_t until_wall_us;	  /* bounded: what arrived later (broker time) need not be read */
+	bool origins;	       /* kafka: an exchange topic, its events say where they come from */
+	bool bounded;	       /* read each slot to the end it had when it was found */
+	int64_t until_wall_us; /* bounded: what arrived later (broker time) need not be read */
 	/* A secret by its conf.h name ("sources.offer.rabbitmq.url"), appended; false: not given.
 	 */
 	bool (*secret)(void *ctx, const char *name, struct buf *out);
@@ -82,6 +83,13 @@ struct source_event {
 	 * is of it, for the digest. A text without values of the event.
 	 */
 	const char *reason;
+	/*
+	 * With origins: source, partition's label and offset that the event had before the
+	 * exchange; NULL: its headers do not say so.
+	 */
+	const char *from_source, *from_label;
+	size_t from_source_len, from_label_len;
+	int64_t from_offset;
 	bool replayed; /* a dead letter sent again (replay.c alone): rid is its identity */
 	uint8_t rid[RID_BYTES];
 };

@@ -122,6 +122,37 @@ subjects(struct keeper *k, const struct request *r, const struct keyreq *q, send
 	return good;
 }
 
+static bool
+facts_tell(struct keeper *k, const struct request *r, const struct keyreq *q, send_fn *send,
+	   struct err *e)
+{
+	struct keyans a = {.kind = q->kind, .request = q->request, .ok = true};
+	struct facts facts;
+
+	if (!store_facts(k->pg, k->w->model->pipeline.s, &facts, e))
+		return false;
+	memcpy(a.hash_key, facts.hash_key, sizeof a.hash_key);
+	a.has_policy = facts.has_root;
+	memcpy(a.policy_root, facts.root, sizeof a.policy_root);
+	a.pinned_serial = facts.serial;
+	send(k, r->from, &a);
+	return true;
+}
+
+static bool
+answer(struct keeper *k, struct request *r, const struct keyreq *q, struct mono now, int64_t now_ms,
+       send_fn *send, struct err *e)
+{
+	if (q->kind == KEY_FACTS)
+		return facts_tell(k, r, q, send, e);
+	if (!k->sealer) {
+		refuse(k, r, q, "this keeper has no sealer key: the pipeline seals nothing", send);
+		return true;
+	}
+	return q->kind == KEY_PUBLISH ? publish(k, r, q, now, now_ms, send, e)
+				      : subjects(k, r, q, send, e);
+}
+
 bool
 keeper_answer(struct keeper *k, struct mono now, int64_t now_ms, send_fn *send, struct err *e)
 {
@@ -134,8 +165,7 @@ keeper_answer(struct keeper *k, struct mono now, int64_t now_ms, send_fn *send, 
 	pack_reader_start(&reader, r->item.data, r->item.len);
 	bool read = wire_keyreq_read(&reader, &q);
 	check(read); /* we wrote it */
-	bool good = q.kind == KEY_PUBLISH ? publish(k, r, &q, now, now_ms, send, e)
-					  : subjects(k, r, &q, send, e);
+	bool good = answer(k, r, &q, now, now_ms, send, e);
 	pack_reader_free(&reader);
 	if (good)
 		queue_drop(&k->queue);

@@ -69,6 +69,7 @@ MUSTCHECK bool judge_publish(const struct policy *p, const char *pipeline, const
 /* ---- store ---- */
 
 struct facts { /* what the warehouse pins */
+	uint8_t hash_key[HASH_KEY_BYTES];
 	bool has_root;
 	uint8_t root[POLICY_ROOT_BYTES];
 	uint64_t serial;
@@ -93,7 +94,7 @@ MUSTCHECK bool store_secrets(struct pg *pg, const char *pipeline, const struct k
 struct keeper {
 	struct worker *w;
 	char *dsn;
-	struct key *sealer;
+	struct key *sealer; /* NULL: nothing is sealed; only facts are told, for an exchange */
 	struct buf policy_file;
 	struct policy policy;		 /* empty until the warehouse has been asked for its root */
 	uint8_t root[POLICY_ROOT_BYTES]; /* whose signature it has */

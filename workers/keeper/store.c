@@ -76,7 +76,7 @@ store_facts(struct pg *pg, const char *pipeline, struct facts *out, struct err *
 
 	*out = (struct facts){0};
 	if (!pg_query(pg,
-		      "SELECT policy_root, coalesce(policy_serial, 0)::bigint"
+		      "SELECT policy_root, coalesce(policy_serial, 0)::bigint, hash_key"
 		      " FROM key_schema.pipeline_facts($1)",
 		      params, 1, true, &r, e))
 		return err_context(e, "pipeline_facts");
@@ -94,6 +94,14 @@ store_facts(struct pg *pg, const char *pipeline, struct facts *out, struct err *
 		out->has_root = good;
 	}
 	out->serial = good ? (uint64_t)pg_int(r, 0, 1) : 0;
+	if (good) {
+		const uint8_t *key = pg_bytes(r, 0, 2, &n);
+		good = n == sizeof out->hash_key;
+		if (good)
+			memcpy(out->hash_key, key, n);
+		else
+			err_set(e, EXIT_CONFIG, "the hash key in the warehouse is no key");
+	}
 	pg_result_free(r);
 	return good;
 }

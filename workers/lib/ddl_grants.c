@@ -54,12 +54,17 @@ static const struct rule {
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "instance", "SELECT", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "instance", "INSERT", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "instance", "UPDATE", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "replica", "SELECT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "replica", "INSERT", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "replica", "UPDATE", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "replica", "DELETE", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "shard", "SELECT", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "shard", "INSERT", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "shard", "UPDATE", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "key_range", "SELECT", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "key_range", "INSERT", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "key_range", "UPDATE", {NULL}},
+    {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "key_range", "DELETE", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "source", "SELECT", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "source", "INSERT", {NULL}},
     {LOGIN_LOAD, SCHEMA_ADMIN, OBJECT_TABLE, "partition", "SELECT", {NULL}},
@@ -161,6 +166,7 @@ static const struct {
      {"id", "name", "g", "policy_serial", "live_build", "segment", "correlated_by", "created_at",
       "applied_at", NULL}},
     {"instance", {NULL}},
+    {"replica", {NULL}},
     {"shard", {NULL}},
     {"key_range", {NULL}},
     {"source", {NULL}},
@@ -217,7 +223,9 @@ struct granting {
 bool
 ddl_login_used(const struct model *m, enum ddl_login login)
 {
-	return (login != LOGIN_KEEPER && login != LOGIN_RELEASE) || m->classes_n > 0;
+	if (login == LOGIN_KEEPER)
+		return m->classes_n > 0 || model_exchange(m);
+	return login != LOGIN_RELEASE || m->classes_n > 0;
 }
 
 bool

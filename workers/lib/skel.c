@@ -467,5 +467,5 @@ skel_main(int argc, char **argv, const struct worker_ops *ops)
 	if (!skel.gone)
 		channel_bye(&w);
 	worker_free(&w);
-	log_exit(skel.gone ? EXIT_DONE : w.end_code);
+	log_exit(skel.gone || w.end_code == CTL_BYE_REBORN ? EXIT_DONE : w.end_code);
 }

@@ -21,8 +21,11 @@ static const char fence_sql[] =
     " RETURNING (SELECT segment FROM admin_schema.pipeline WHERE id = $1)";
 
 static const char positions_sql[] =
-    "UPDATE admin_schema.key_range SET partition = $5, next = $6"
+    "UPDATE admin_schema.key_range SET partition = $5, next = $6, kg_hi = $7"
     " WHERE pipeline = $1 AND build = $2 AND kg_lo = $3 AND epoch = $4";
+
+static const char join_sql[] = "DELETE FROM admin_schema.key_range"
+			       " WHERE pipeline = $1 AND build = $2 AND kg_lo = $3 AND epoch = $4";
 
 static const char look_sql[] = "SELECT batch, closed FROM admin_schema.shard"
 			       " WHERE pipeline = $1 AND build = $2 AND epoch = $3";
@@ -59,15 +62,51 @@ fence_send(struct commit *c)
 	return good;
 }
 
+/* Of a row of ours, by its first key group. */
+static void
+params_range(const struct commit *c, uint32_t kg_lo, struct param_set *s)
+{
+	param_int4(s, c->l->owner.pipeline);
+	param_int2(s, BUILD);
+	param_int4(s, (int32_t)kg_lo);
+	param_int8(s, c->l->owner.epoch);
+}
+
+static bool
+join_send(struct commit *c, uint32_t kg_lo)
+{
+	struct param_set s = {0};
+
+	params_range(c, kg_lo, &s);
+	bool good = pg_pipeline_add(c->l->pg, join_sql, params_made(&s), s.n, c->e);
+	params_free(&s);
+	return good;
+}
+
+/* Behind an exchange a lane has a range for each key group, and most stand still. */
+static bool
+positions_due(const struct commit *c, const struct owner_range *r)
+{
+	return r->moved || !model_exchange(c->l->w->model);
+}
+
+static unsigned
+positions_count(const struct commit *c)
+{
+	const struct owner *o = &c->l->owner;
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < o->ranges_n; i++)
+		n += positions_due(c, &o->ranges[i]);
+	return n;
+}
+
 static bool
 positions_send(struct commit *c, const struct owner_range *r)
 {
 	struct param_set s = {0};
 
-	param_int4(&s, c->l->owner.pipeline);
-	param_int2(&s, BUILD);
-	param_int4(&s, (int32_t)r->kg_lo);
-	param_int8(&s, c->l->owner.epoch);
+	params_range(c, r->kg_lo, &s);
 	param_array(&s, OID_INT4_ARRAY, OID_INT4, r->positions_n);
 	for (uint32_t i = 0; i < r->positions_n; i++)
 		copy_int4(&s.bytes, (int32_t)r->positions[i].partition);
@@ -76,12 +115,13 @@ positions_send(struct commit *c, const struct owner_range *r)
 	for (uint32_t i = 0; i < r->positions_n; i++)
 		copy_int8(&s.bytes, r->positions[i].next);
 	param_array_end(&s);
+	param_int4(&s, (int32_t)r->kg_hi);
 	bool good = pg_pipeline_prepared(c->l->pg, positions_sql, params_made(&s), s.n, c->e);
 	params_free(&s);
 	return good;
 }
 
-enum { HEAD_RESULTS = 2 }; /* BEGIN, the fence; then one a range */
+enum { HEAD_RESULTS = 2 }; /* BEGIN, the fence; then one a row of a range */
 
 static bool
 head_send(struct commit *c, bool careful)
@@ -91,8 +131,11 @@ head_send(struct commit *c, bool careful)
 	if (!pg_pipeline_begin(c->l->pg, c->e) ||
 	    !pg_pipeline_add(c->l->pg, "BEGIN", NULL, 0, c->e) || !fence_send(c))
 		return false;
+	for (uint32_t i = 0; i < o->joined_n; i++)
+		if (!join_send(c, o->joined[i]))
+			return false;
 	for (uint32_t i = 0; i < o->ranges_n; i++)
-		if (!positions_send(c, &o->ranges[i]))
+		if (positions_due(c, &o->ranges[i]) && !positions_send(c, &o->ranges[i]))
 			return false;
 	/* Rows one by one, keys checked by the server, so that it names the row. */
 	return !careful || !c->l->set_checks ||
@@ -132,7 +175,7 @@ fence_lost(struct commit *c)
 static bool
 head_run(struct commit *c, bool careful, bool *held)
 {
-	unsigned n = HEAD_RESULTS + c->l->owner.ranges_n;
+	unsigned n = HEAD_RESULTS + c->l->owner.joined_n + positions_count(c);
 	struct pg_result **r = mem_zero(n, sizeof(struct pg_result *));
 
 	bool good = head_send(c, careful) && pg_pipeline_end(c->l->pg, r, n, NULL, c->e);
@@ -261,6 +304,9 @@ commit_batch(struct load *l, const struct batch *b, struct err *e)
 
 	if (!owner_positions(&l->owner, &b->end, e))
 		return COMMIT_STOP;
+	/* With an exchange each key group may go its own way. */
+	if (!model_exchange(l->w->model))
+		owner_join(&l->owner);
 	/* What came as dead letters may be too many already, before anything is written. */
 	if (!dead_within_limit(l, &c, e))
 		return COMMIT_STOP;

@@ -30,6 +30,27 @@ static const char beat_sql[] =
 static const char release_sql[] = "UPDATE admin_schema.instance SET heartbeat = to_timestamp(0)"
 				  " WHERE pipeline = $1 AND build = $2 AND instance = $3";
 
+/* ---- with an exchange: one row an instance, which keeps nobody off ---- */
+
+static const char join_sql[] =
+    "INSERT INTO admin_schema.replica (pipeline, build, instance, mode, heartbeat, started_at)"
+    " VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp())"
+    " ON CONFLICT (pipeline, build, instance) DO UPDATE SET mode = EXCLUDED.mode,"
+    " heartbeat = EXCLUDED.heartbeat, started_at = EXCLUDED.started_at";
+
+static const char forget_sql[] =
+    "DELETE FROM admin_schema.replica WHERE pipeline = $1 AND build = $2 AND instance <> $3"
+    " AND heartbeat < clock_timestamp() - interval '1 day'";
+
+static const char replica_beat_sql[] =
+    "UPDATE admin_schema.replica SET heartbeat = clock_timestamp()"
+    " WHERE pipeline = $1 AND build = $2 AND instance = $3 AND EXISTS (SELECT 1"
+    " FROM admin_schema.shard s WHERE s.pipeline = $1 AND s.build = $2 AND s.epoch = $4"
+    " AND NOT s.closed)";
+
+static const char leave_sql[] =
+    "DELETE FROM admin_schema.replica WHERE pipeline = $1 AND build = $2 AND instance = $3";
+
 static void
 params_instance(const struct load *l, struct param_set *s)
 {
@@ -61,12 +82,30 @@ holder_look(struct load *l, struct err *e)
 	return good;
 }
 
+static bool
+replica_join(struct load *l, struct err *e)
+{
+	struct param_set s = {0};
+
+	if (l->w->index != 0)
+		return true;
+	params_instance(l, &s);
+	param_text(&s, l->w->instance);
+	bool good = pg_query(l->pg, forget_sql, params_made(&s), s.n, false, NULL, e);
+	param_text(&s, l->w->bounded ? "run" : "up");
+	good = good && pg_query(l->pg, join_sql, params_made(&s), s.n, false, NULL, e);
+	params_free(&s);
+	return good;
+}
+
 bool
 instance_claim(struct load *l, struct err *e)
 {
 	struct param_set s = {0};
 	struct pg_result *r = NULL;
 
+	if (model_exchange(l->w->model))
+		return replica_join(l, e);
 	if (l->w->index != 0)
 		return holder_look(l, e);
 	params_instance(l, &s);
@@ -90,6 +129,7 @@ instance_claim(struct load *l, struct err *e)
 void
 instance_release(struct load *l)
 {
+	const char *sql = model_exchange(l->w->model) ? leave_sql : release_sql;
 	struct param_set s = {0};
 	struct err e = {0};
 
@@ -97,7 +137,7 @@ instance_release(struct load *l)
 		return;
 	params_instance(l, &s);
 	param_text(&s, l->w->instance);
-	if (!pg_query(l->pg, release_sql, params_made(&s), s.n, false, NULL, &e))
+	if (!pg_query(l->pg, sql, params_made(&s), s.n, false, NULL, &e))
 		log_debug("cannot give the instance row back: %s", e.text);
 	params_free(&s);
 }
@@ -129,7 +169,8 @@ beat_send(struct load *l)
 	params_instance(l, &s);
 	param_text(&s, l->w->instance);
 	param_int8(&s, l->owner.epoch);
-	if (pg_send(l->beat, beat_sql, params_made(&s), s.n, false, &e))
+	if (pg_send(l->beat, model_exchange(l->w->model) ? replica_beat_sql : beat_sql,
+		    params_made(&s), s.n, false, &e))
 		l->beating = true;
 	else
 		beat_lost(l, &e);
@@ -155,9 +196,10 @@ instance_beat(struct load *l, struct mono now, struct err *e)
 		pg_result_free(r);
 		if (!ours) {
 			metric_add(l->w->page, METRIC_FENCED, 1);
-			return err_set(e, EXIT_TRY_LATER,
-				       "another supervisor has taken pipeline %s over",
-				       l->w->model->pipeline.s);
+			return err_set(
+			    e, model_exchange(l->w->model) ? CTL_BYE_REBORN : EXIT_TRY_LATER,
+			    "another supervisor has taken pipeline %s over",
+			    l->w->model->pipeline.s);
 		}
 	}
 	if (mono_due(l->beat_at, now)) {

@@ -4,6 +4,7 @@
  *   main.c       frames in, batches out: the loop        setup.c  made and freed
  *   owner.c      what this lane owns: ranges, positions, partitions; the OWN frame
  *   takeover.c   how it comes to own it, and whether it still does
+ *   range.c      rows of key ranges: cut where lanes were others, and taken
  *   schema.c     whether the tables are as the pipeline file says
  *   instance.c   the courtesy between supervisors: a row with a heartbeat
  *   partition.c  ids of partitions: ASK, PART, DONE
@@ -36,6 +37,11 @@ struct owner_range {
 	uint32_t kg_lo, kg_hi;
 	struct position *positions; /* durable, not done; sorted by partition */
 	uint32_t positions_n, positions_max;
+	bool moved; /* since the last commit */
+};
+
+struct span { /* key groups, inclusive */
+	uint32_t lo, hi;
 };
 
 struct known { /* a partition; index = its id */
@@ -54,10 +60,14 @@ struct owner {
 	bool has_policy; /* pinned at apply */
 	uint8_t policy_root[POLICY_ROOT_BYTES];
 	int64_t policy_serial;
-	uint32_t kg_lo, kg_hi; /* of this lane */
+	struct span *wanted; /* what this lane is to own; rising, apart from each other */
+	uint32_t wanted_n;
+	uint32_t kg_lo, kg_hi; /* from the first to the last of it */
 	int64_t epoch, batch;  /* batch: the last one committed */
 	struct owner_range *ranges;
 	uint32_t ranges_n;
+	uint32_t *joined; /* kg_lo of rows that the next commit joins to the one before */
+	uint32_t joined_n;
 	struct known *partitions;
 	uint32_t partitions_max; /* ids are below it */
 	int32_t source_ids[SOURCES_MAX];
@@ -65,8 +75,16 @@ struct owner {
 };
 
 void owner_bounds(struct owner *o, const struct model *m, unsigned lane);
+/* What CLAIM says: key groups that need not be neighbours, each a range of its own. */
+void owner_claim(struct owner *o, const struct claim *c);
 void owner_ranges_clear(struct owner *o);
 struct owner_range *owner_range_add(struct owner *o, uint32_t kg_lo, uint32_t kg_hi);
+/*
+ * Neighbours that have read every partition equally far become one: lanes that were joined read
+ * apart only until then. What END says of a part is said of the whole from then on.
+ */
+void owner_join(struct owner *o);
+void owner_settled(struct owner *o); /* a commit is in: what was joined, what moved */
 void range_set(struct owner_range *r, uint32_t partition, int64_t next);
 void range_unset(struct owner_range *r, uint32_t partition);
 /* Takes the description over; the label is copied. */
@@ -110,6 +128,7 @@ struct load {
 	struct mono retry_at;
 	int backoff_ms;
 
+	bool claimed;  /* with an exchange: CLAIM has come */
 	bool owned;    /* take-over has committed and OWN was sent */
 	bool doubtful; /* the connection is new since: look at the shard row first */
 	struct owner owner;
@@ -130,6 +149,8 @@ struct load {
 struct load *load_new(struct worker *w, char *dsn); /* dsn becomes its own; free: load_free */
 void load_owned(struct load *l);		    /* take-over has committed: batches may come */
 void load_free(struct load *l);
+/* Who reads for the lanes, and hears OWN, PART and COMMITTED. */
+enum role load_reader(const struct load *l);
 
 /* Whatever waits long for the server calls this: serves supervisor and heartbeat. */
 bool load_breathe(void *ctx);
@@ -142,8 +163,23 @@ MUSTCHECK bool schema_check(struct load *l, struct err *e); /* EXIT_CONFIG: run 
 MUSTCHECK bool takeover(struct load *l, struct err *e);
 /* After a lost connection: still the owner? *committed: the batch in doubt is in. */
 MUSTCHECK bool takeover_verify(struct load *l, bool *committed, struct err *e);
-/* Fills e with who took over; always false. */
+/*
+ * Fills e with who took over; always false. With an exchange key groups move between replicas, and
+ * the generation begins anew with those that are left.
+ */
 bool takeover_lost(struct load *l, struct err *e);
+
+/* ---- range.c ---- */
+/* What is wanted ($3, $4) has groups of the row. */
+#define RANGE_OVERLAP                                                                              \
+	" WHERE pipeline = $1 AND build = $2 AND EXISTS (SELECT FROM unnest($3, $4) w (lo, hi)"    \
+	" WHERE kg_lo <= w.hi AND kg_hi >= w.lo)"
+
+/* A statement about what is wanted: $1 to $4, and $5 an epoch; -1: it has none. */
+MUSTCHECK bool range_query(struct load *l, const char *sql, int64_t epoch, struct pg_result **out,
+			   struct err *e);
+/* Within the take-over's transaction: draws the epoch, and fills in the ranges. */
+MUSTCHECK bool ranges_take(struct load *l, struct err *e);
 
 /* ---- instance.c ---- */
 MUSTCHECK bool instance_claim(struct load *l, struct err *e);

@@ -112,8 +112,8 @@ static void
 own_send(struct load *l)
 {
 	own_tell(l, ROLE_CORRELATE, l->w->index);
-	for (unsigned i = 0; i < l->w->count[ROLE_INGEST]; i++)
-		own_tell(l, ROLE_INGEST, i);
+	for (unsigned i = 0; i < l->w->count[load_reader(l)]; i++)
+		own_tell(l, load_reader(l), i);
 }
 
 static void
@@ -121,13 +121,14 @@ committed_send(struct load *l, const struct batch *b)
 {
 	struct worker *w = l->w;
 	uint16_t flags = b->last ? FRAME_LAST : 0;
+	enum role reader = load_reader(l);
 
-	for (unsigned i = 0; i <= w->count[ROLE_INGEST]; i++) {
+	for (unsigned i = 0; i <= w->count[reader]; i++) {
 		struct buf body = {0};
 		pipe_body_start(&body);
 		owner_committed_write(&l->owner, w->index, b, &body);
-		if (i < w->count[ROLE_INGEST])
-			pipe_send(w->pipes, ROLE_INGEST, i, FRAME_COMMITTED, flags, 1, &body);
+		if (i < w->count[reader])
+			pipe_send(w->pipes, reader, i, FRAME_COMMITTED, flags, 1, &body);
 		else
 			pipe_send(w->pipes, ROLE_CORRELATE, w->index, FRAME_COMMITTED, flags, 1,
 				  &body);
@@ -140,8 +141,13 @@ static void
 owned_set(struct load *l)
 {
 	load_owned(l);
-	log_info("epoch %lld owns key groups %u to %u%s", (long long)l->owner.epoch, l->owner.kg_lo,
-		 l->owner.kg_hi, l->owner.state_empty ? ", no state yet" : "");
+	if (model_exchange(l->w->model))
+		log_info("epoch %lld owns %u key groups", (long long)l->owner.epoch,
+			 l->owner.wanted_n);
+	else
+		log_info("epoch %lld owns key groups %u to %u%s", (long long)l->owner.epoch,
+			 l->owner.kg_lo, l->owner.kg_hi,
+			 l->owner.state_empty ? ", no state yet" : "");
 	own_send(l);
 }
 
@@ -152,6 +158,7 @@ batch_committed(struct load *l)
 	struct batch *b = batches_ready(&l->batches);
 
 	l->owner.batch = b->n;
+	owner_settled(&l->owner);
 	l->last_committed = b->last;
 	committed_send(l, b);
 	batches_drop(&l->batches);
@@ -191,6 +198,8 @@ connect_turn(struct load *l, struct err *e)
 
 	if (l->pg == NULL && !load_connect(l, e))
 		return passing(l, e);
+	if (!l->owned && model_exchange(l->w->model) && !l->claimed)
+		return true;
 	if (!l->owned) {
 		if (!takeover(l, e))
 			return passing(l, e);
@@ -282,10 +291,33 @@ queue_add(struct buf *queue, const struct frame *f)
 }
 
 static bool
+claim_take(struct load *l, const struct frame *f, struct err *e)
+{
+	struct pack_reader *r = &l->batches.reader;
+	struct claim c;
+
+	if (l->claimed || !model_exchange(l->w->model))
+		return err_set(e, EXIT_BUG, "CLAIM frame: one is expected with an exchange, once");
+	pack_reader_start(r, f->body, f->head.bytes);
+	if (!wire_claim_read(r, &c))
+		return err_set(e, EXIT_BUG, "CLAIM frame: %s", r->why);
+	bool good = pack_reader_end(r);
+	if (good && c.groups_n && c.groups[c.groups_n - 1] >= l->w->model->groups)
+		good = pack_fail(r, "a key group that the pipeline has not");
+	if (good)
+		owner_claim(&l->owner, &c);
+	claim_free(&c);
+	l->claimed = good;
+	return good || err_set(e, EXIT_BUG, "CLAIM frame: %s", r->why);
+}
+
+static bool
 load_frame(struct worker *w, const struct frame *f, struct err *e)
 {
 	struct load *l = w->state;
 
+	if (f->head.type == FRAME_CLAIM)
+		return claim_take(l, f, e);
 	if (!l->owned)
 		return err_set(e, EXIT_BUG, "%s before OWN",
 			       frame_name((enum frame_type)f->head.type));

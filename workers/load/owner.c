@@ -28,6 +28,20 @@ owner_bounds(struct owner *o, const struct model *m, unsigned lane)
 	while (kg + 1 < m->groups && keygroup_lane(kg + 1, m->groups, m->lanes) == lane)
 		kg++;
 	o->kg_hi = kg;
+	o->wanted = mem_resize(o->wanted, 1, sizeof(*o->wanted));
+	o->wanted[0] = (struct span){o->kg_lo, o->kg_hi};
+	o->wanted_n = 1;
+}
+
+void
+owner_claim(struct owner *o, const struct claim *c)
+{
+	o->wanted = mem_resize(o->wanted, c->groups_n + 1, sizeof(*o->wanted));
+	o->wanted_n = c->groups_n;
+	for (uint32_t i = 0; i < c->groups_n; i++)
+		o->wanted[i] = (struct span){c->groups[i], c->groups[i]};
+	o->kg_lo = c->groups_n ? c->groups[0] : 0;
+	o->kg_hi = c->groups_n ? c->groups[c->groups_n - 1] : 0;
 }
 
 /* ---- ranges ---- */
@@ -40,6 +54,7 @@ owner_ranges_clear(struct owner *o)
 	free(o->ranges);
 	o->ranges = NULL;
 	o->ranges_n = 0;
+	o->joined_n = 0;
 }
 
 struct owner_range *
@@ -78,6 +93,7 @@ range_set(struct owner_range *r, uint32_t partition, int64_t next)
 {
 	uint32_t i = range_find(r, partition);
 
+	r->moved = true;
 	if (range_has(r, i, partition)) {
 		r->positions[i].next = next;
 		return;
@@ -99,9 +115,50 @@ range_unset(struct owner_range *r, uint32_t partition)
 
 	if (!range_has(r, i, partition))
 		return;
+	r->moved = true;
 	r->positions_n--;
 	memmove(r->positions + i, r->positions + i + 1,
 		(r->positions_n - i) * sizeof(*r->positions));
+}
+
+static bool
+range_equal(const struct owner_range *a, const struct owner_range *b)
+{
+	if (a->kg_hi + 1 != b->kg_lo || a->positions_n != b->positions_n)
+		return false;
+	for (uint32_t i = 0; i < a->positions_n; i++)
+		if (a->positions[i].partition != b->positions[i].partition ||
+		    a->positions[i].next != b->positions[i].next)
+			return false;
+	return true;
+}
+
+void
+owner_join(struct owner *o)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 1; i < o->ranges_n; i++) {
+		struct owner_range *r = &o->ranges[i];
+		if (!range_equal(&o->ranges[kept], r)) {
+			o->ranges[++kept] = *r;
+			continue;
+		}
+		o->joined = mem_resize(o->joined, o->joined_n + 1, sizeof(*o->joined));
+		o->joined[o->joined_n++] = r->kg_lo;
+		o->ranges[kept].kg_hi = r->kg_hi;
+		free(r->positions);
+	}
+	if (o->ranges_n)
+		o->ranges_n = kept + 1;
+}
+
+void
+owner_settled(struct owner *o)
+{
+	o->joined_n = 0;
+	for (uint32_t i = 0; i < o->ranges_n; i++)
+		o->ranges[i].moved = false;
 }
 
 /* ---- partitions ---- */
@@ -185,6 +242,20 @@ owner_rest_write(const struct owner *o, struct owner_rest *r, struct buf *body)
 	return n;
 }
 
+/* Of what OWN and PART name: a source that left the file keeps its positions here alone. */
+static uint32_t
+positions_told(const struct owner *o, const struct owner_range *r, struct position *out)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->positions_n; i++) {
+		const struct known *k = owner_known(o, r->positions[i].partition);
+		if (k && k->source >= 0)
+			out[n++] = r->positions[i];
+	}
+	return n;
+}
+
 void
 owner_own_write(const struct owner *o, unsigned lane, struct buf *body)
 {
@@ -202,12 +273,17 @@ owner_own_write(const struct owner *o, unsigned lane, struct buf *body)
 		if (partition_told(o, id, false, &own.partitions[own.partitions_n]))
 			own.partitions_n++;
 	own.ranges = mem_zero(o->ranges_n, sizeof(*own.ranges));
-	for (uint32_t i = 0; i < o->ranges_n; i++)
-		own.ranges[i] = (struct own_range){.kg_lo = o->ranges[i].kg_lo,
-						   .kg_hi = o->ranges[i].kg_hi,
-						   .positions = o->ranges[i].positions,
-						   .positions_n = o->ranges[i].positions_n};
+	for (uint32_t i = 0; i < o->ranges_n; i++) {
+		const struct owner_range *r = &o->ranges[i];
+		struct position *told = mem_zero(r->positions_n, sizeof(*told));
+		own.ranges[i] = (struct own_range){.kg_lo = r->kg_lo,
+						   .kg_hi = r->kg_hi,
+						   .positions = told,
+						   .positions_n = positions_told(o, r, told)};
+	}
 	wire_own_write(body, &own);
+	for (uint32_t i = 0; i < o->ranges_n; i++)
+		free(own.ranges[i].positions);
 	free(own.partitions);
 	free(own.ranges);
 }
@@ -216,7 +292,7 @@ static struct owner_range *
 range_of(struct owner *o, const struct end_range *e)
 {
 	for (uint32_t i = 0; i < o->ranges_n; i++)
-		if (o->ranges[i].kg_lo == e->kg_lo && o->ranges[i].kg_hi == e->kg_hi)
+		if (o->ranges[i].kg_lo <= e->kg_lo && o->ranges[i].kg_hi >= e->kg_hi)
 			return &o->ranges[i];
 	return NULL;
 }
@@ -302,6 +378,8 @@ void
 owner_free(struct owner *o)
 {
 	owner_ranges_clear(o);
+	free(o->wanted);
+	free(o->joined);
 	for (uint32_t i = 0; i < o->partitions_max; i++)
 		free(o->partitions[i].label);
 	free(o->partitions);

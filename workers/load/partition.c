@@ -8,7 +8,7 @@
 #include "param.h"
 
 enum {
-	ID_ROUNDS_MAX = 10, /* another loader may draw the same ids meanwhile */
+	ID_ROUNDS_MAX = 40, /* another loader may draw the same ids meanwhile */
 	ASK_MAX = 65536,    /* partitions in one ASK */
 };
 
@@ -318,12 +318,12 @@ partitions_ask(struct load *l, const uint8_t *body, size_t n, struct err *e)
 		return false;
 	}
 	partitions_keep(l, &a);
-	for (unsigned i = 0; i < l->w->count[ROLE_INGEST]; i++) {
+	for (unsigned i = 0; i < l->w->count[load_reader(l)]; i++) {
 		struct buf out = {0};
 		pipe_body_start(&out);
 		for (unsigned j = 0; j < a.n; j++)
 			wire_partition_write(&out, &a.all[j]);
-		pipe_send(l->w->pipes, ROLE_INGEST, i, FRAME_PART, 0, a.n, &out);
+		pipe_send(l->w->pipes, load_reader(l), i, FRAME_PART, 0, a.n, &out);
 	}
 	free(a.all);
 	return true;

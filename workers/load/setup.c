@@ -48,6 +48,12 @@ load_owned(struct load *l)
 	l->owned = true;
 }
 
+enum role
+load_reader(const struct load *l)
+{
+	return model_exchange(l->w->model) ? ROLE_RELAY : ROLE_INGEST;
+}
+
 void
 load_free(struct load *l)
 {

@@ -7,7 +7,6 @@
 #include "param.h"
 
 enum {
-	OWNERS_MAX = 16,   /* rounds of closing whoever took the ranges meanwhile */
 	TERMINATE_MAX = 3, /* sessions of a stopped loader ended in one take-over */
 	VERIFY_LOCK_MS = 3000,
 };
@@ -142,165 +141,47 @@ pipeline_read(struct load *l, struct err *e)
 	return good;
 }
 
-/* ---- ranges ---- */
-
-#define OVERLAP " WHERE pipeline = $1 AND build = $2 AND kg_lo <= $4 AND kg_hi >= $3"
-
-#define OWNERS                                                                                     \
-	" WHERE pipeline = $1 AND build = $2 AND NOT closed"                                       \
-	" AND epoch IN (SELECT epoch FROM admin_schema.key_range" OVERLAP ")"
-
-static const char lock_sql[] = "SELECT FROM admin_schema.shard" OWNERS " FOR UPDATE";
-
-static const char close_sql[] =
-    "UPDATE admin_schema.shard SET closed = true, closed_by = $5" OWNERS " AND epoch < $5";
-
-/* Each with how much speaks against owning it with our epoch: a later one, an open owner. */
-static const char ranges_sql[] =
-    "SELECT kg_lo, kg_hi, (r.epoch >= $5)::integer + (SELECT count(*) FROM admin_schema.shard s"
-    " WHERE s.pipeline = $1 AND s.build = $2 AND s.epoch = r.epoch AND NOT s.closed)"
-    " FROM admin_schema.key_range r" OVERLAP " ORDER BY kg_lo";
+/* ---- the shard's row, and what is read ---- */
 
 static const char positions_sql[] =
     "SELECT kg_lo, u.partition, u.next FROM admin_schema.key_range r,"
-    " unnest(r.partition, r.next) u (partition, next)" OVERLAP " ORDER BY 1, 2";
+    " unnest(r.partition, r.next) u (partition, next)" RANGE_OVERLAP " ORDER BY 1, 2";
+
+static const char earlier_sql[] =
+    "UPDATE admin_schema.shard SET closed = true, closed_by = $3 WHERE pipeline = $1"
+    " AND build = $2 AND NOT closed AND epoch < $3 AND instance = $4 AND (lane = $5 OR lane >= $6)"
+    " AND NOT EXISTS (SELECT FROM admin_schema.key_range r WHERE r.pipeline = $1"
+    " AND r.build = $2 AND r.epoch = shard.epoch)";
 
 static const char shard_sql[] =
     "INSERT INTO admin_schema.shard (pipeline, build, epoch, instance, lane, backend_pid,"
     " backend_start) SELECT $1, $2, $3, $4, $5, pid, backend_start FROM pg_stat_activity"
     " WHERE pid = pg_backend_pid()";
 
-static const char range_move_sql[] =
-    "UPDATE admin_schema.key_range SET epoch = $5" OVERLAP " AND epoch < $5";
-
-static const char range_insert_sql[] =
-    "INSERT INTO admin_schema.key_range (pipeline, build, kg_lo, kg_hi, epoch)"
-    " VALUES ($1, $2, $3, $4, $5)";
-
 /* The loader that was recorded with a shard row, if its session is still that one. */
 static const char terminate_sql[] =
     "SELECT a.pid, pg_terminate_backend(a.pid) FROM admin_schema.shard s JOIN pg_stat_activity a"
     " ON a.pid = s.backend_pid AND a.backend_start = s.backend_start"
     " WHERE s.pipeline = $1 AND s.build = $2 AND NOT s.closed AND a.pid <> pg_backend_pid()"
-    " AND (s.epoch = $5 OR s.epoch IN (SELECT epoch FROM admin_schema.key_range" OVERLAP "))";
+    " AND (s.epoch = $5 OR s.epoch IN (SELECT epoch FROM admin_schema.key_range" RANGE_OVERLAP "))";
 
-static void
-params_overlap(const struct load *l, struct param_set *s)
-{
-	param_int4(s, l->owner.pipeline);
-	param_int2(s, BUILD);
-	param_int4(s, (int32_t)l->owner.kg_lo);
-	param_int4(s, (int32_t)l->owner.kg_hi);
-}
-
-/* With $5 an epoch; 0: none. */
+/* A lane without key groups leaves a row that no take-over would ever close. */
 static bool
-query_overlap(struct load *l, const char *sql, int64_t epoch, struct pg_result **out, struct err *e)
+shard_earlier(struct load *l, struct err *e)
 {
 	struct param_set s = {0};
 
-	params_overlap(l, &s);
-	if (epoch >= 0)
-		param_int8(&s, epoch);
-	bool good = pg_query(l->pg, sql, params_made(&s), s.n, false, out, e);
+	if (!model_exchange(l->w->model))
+		return true;
+	param_int4(&s, l->owner.pipeline);
+	param_int2(&s, BUILD);
+	param_int8(&s, l->owner.epoch);
+	param_text(&s, l->w->instance);
+	param_int2(&s, (int16_t)l->w->index);
+	param_int2(&s, (int16_t)l->w->count[ROLE_LOAD]);
+	bool good = pg_query(l->pg, earlier_sql, params_made(&s), s.n, false, NULL, e);
 	params_free(&s);
 	return good;
-}
-
-/* Ranges of another number of lanes cross this lane's bounds. */
-static bool
-ranges_fit(struct load *l, const struct pg_result *r, bool *open, struct err *e)
-{
-	const struct owner *o = &l->owner;
-	int64_t expected = o->kg_lo;
-
-	*open = false;
-	for (unsigned i = 0; i < pg_rows(r); i++) {
-		if (pg_int(r, i, 0) != expected || pg_int(r, i, 1) > o->kg_hi)
-			return err_set(
-			    e, EXIT_CONFIG,
-			    "the number of lanes changed: key groups %lld to %lld were one lane's, "
-			    "this lane has %u to %u; set lanes: back to what it was",
-			    (long long)pg_int(r, i, 0), (long long)pg_int(r, i, 1), o->kg_lo,
-			    o->kg_hi);
-		expected = pg_int(r, i, 1) + 1;
-		*open |= pg_int(r, i, 2) > 0;
-	}
-	if (pg_rows(r) && expected != (int64_t)o->kg_hi + 1)
-		return err_set(e, EXIT_CONFIG,
-			       "the number of lanes changed: nobody owns key groups %lld to %u; "
-			       "set lanes: back "
-			       "to what it was",
-			       (long long)expected, o->kg_hi);
-	return true;
-}
-
-static void
-ranges_take(struct owner *o, const struct pg_result *r)
-{
-	owner_ranges_clear(o);
-	for (unsigned i = 0; i < pg_rows(r); i++)
-		owner_range_add(o, (uint32_t)pg_int(r, i, 0), (uint32_t)pg_int(r, i, 1));
-	if (o->ranges_n == 0)
-		owner_range_add(o, o->kg_lo, o->kg_hi);
-}
-
-static bool
-epoch_draw(struct load *l, struct err *e)
-{
-	struct pg_result *r = NULL;
-
-	if (!pg_exec(l->pg, "SELECT nextval('admin_schema.epoch')", &r, e))
-		return false;
-	l->owner.epoch = pg_int(r, 0, 0);
-	pg_result_free(r);
-	return true;
-}
-
-static bool
-others_take(struct err *e)
-{
-	return err_set(e, EXIT_UNAVAILABLE, "others keep taking these key groups over");
-}
-
-/*
- * Closes whoever owns the ranges. Their rows are locked before our epoch is drawn: of two states of
- * a process the one with the greater epoch counts, so an owner's must be greater than those of all
- * owners before it, however late we come to it. Another take-over may commit between our looks;
- * then its row is open still, and we close that one too, with a newer epoch: the last one wins.
- */
-static bool
-owners_close(struct load *l, bool *fresh, struct err *e)
-{
-	bool open = true;
-
-	for (int i = 0; open && i < OWNERS_MAX; i++) {
-		struct pg_result *r = NULL;
-		if (!query_overlap(l, lock_sql, -1, NULL, e) || !epoch_draw(l, e) ||
-		    !query_overlap(l, close_sql, l->owner.epoch, NULL, e) ||
-		    !query_overlap(l, ranges_sql, l->owner.epoch, &r, e))
-			return false;
-		bool fit = ranges_fit(l, r, &open, e);
-		if (fit && !open)
-			ranges_take(&l->owner, r);
-		*fresh = pg_rows(r) == 0;
-		pg_result_free(r);
-		if (!fit)
-			return false;
-	}
-	return open ? others_take(e) : true;
-}
-
-static bool
-ranges_own(struct load *l, bool fresh, struct err *e)
-{
-	struct pg_result *r = NULL;
-
-	if (!query_overlap(l, fresh ? range_insert_sql : range_move_sql, l->owner.epoch, &r, e))
-		return false;
-	bool all = pg_affected(r) == l->owner.ranges_n;
-	pg_result_free(r);
-	return all ? true : others_take(e);
 }
 
 static bool
@@ -324,7 +205,7 @@ positions_read(struct load *l, struct err *e)
 	struct pg_result *r = NULL;
 	uint32_t range = 0;
 
-	if (!query_overlap(l, positions_sql, -1, &r, e))
+	if (!range_query(l, positions_sql, -1, &r, e))
 		return false;
 	for (unsigned i = 0; i < pg_rows(r); i++) {
 		while (l->owner.ranges[range].kg_lo != (uint32_t)pg_int(r, i, 0)) {
@@ -374,10 +255,8 @@ lock_timeout(struct load *l, int ms, struct err *e)
 static bool
 take(struct load *l, struct err *e)
 {
-	bool fresh = false;
-
 	if (!pg_exec(l->pg, "BEGIN", NULL, e) || !lock_timeout(l, TAKEOVER_LOCK_MS, e) ||
-	    !owners_close(l, &fresh, e) || !shard_insert(l, e) || !ranges_own(l, fresh, e) ||
+	    !ranges_take(l, e) || !shard_earlier(l, e) || !shard_insert(l, e) ||
 	    !partitions_read(l, e) || !positions_read(l, e) || !state_look(l, e))
 		return false;
 	return pg_exec(l->pg, "COMMIT", NULL, e);
@@ -403,7 +282,7 @@ holders_terminate(struct load *l, int64_t epoch, struct err *e)
 {
 	struct pg_result *r = NULL;
 
-	if (!query_overlap(l, terminate_sql, epoch, &r, e))
+	if (!range_query(l, terminate_sql, epoch, &r, e))
 		return false;
 	for (unsigned i = 0; i < pg_rows(r); i++)
 		log_warn(
@@ -416,7 +295,8 @@ holders_terminate(struct load *l, int64_t epoch, struct err *e)
 bool
 takeover(struct load *l, struct err *e)
 {
-	owner_bounds(&l->owner, l->w->model, l->w->index);
+	if (!model_exchange(l->w->model)) /* else CLAIM has said it */
+		owner_bounds(&l->owner, l->w->model, l->w->index);
 	if (!pipeline_read(l, e) || !schema_check(l, e) || !instance_claim(l, e) ||
 	    !sources_register(l, e))
 		return false;
@@ -466,13 +346,15 @@ takeover_lost(struct load *l, struct err *e)
 	struct pg_result *r = NULL;
 	struct err ignore = {0};
 
+	int code = model_exchange(l->w->model) ? CTL_BYE_REBORN : EXIT_TRY_LATER;
+
 	metric_add(l->w->page, METRIC_FENCED, 1);
 	if (!pg_alive(l->pg) || !query_shard(l, winner_sql, &r, &ignore) || pg_rows(r) == 0)
-		err_set(e, EXIT_TRY_LATER, "another supervisor has taken pipeline %s over",
+		err_set(e, code, "another supervisor has taken pipeline %s over",
 			l->w->model->pipeline.s);
 	else
-		err_set(e, EXIT_TRY_LATER, "%s has taken key groups %u to %u over",
-			pg_text(r, 0, 0), l->owner.kg_lo, l->owner.kg_hi);
+		err_set(e, code, "%s has taken key groups %u to %u over", pg_text(r, 0, 0),
+			l->owner.kg_lo, l->owner.kg_hi);
 	pg_result_free(r);
 	return false;
 }

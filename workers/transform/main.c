@@ -160,6 +160,7 @@ transform_frame(struct worker *w, const struct frame *f, struct err *e)
 		return own_take(w, f, e);
 	case FRAME_BEGIN:
 		return begin_take(w, f, e);
+	case FRAME_CLAIM:
 	case FRAME_ASK:
 	case FRAME_PART:
 	case FRAME_DONE:

@@ -1,0 +1,149 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "mem.h"
+#include "relay.h"
+
+/* A record that no ingest of ours can have written ends everything: it is not ours to skip. */
+static bool
+strange(const struct relay *r, const struct source_event *ev, const char *why, struct err *e)
+{
+	return err_set(e, EXIT_DATA,
+		       "topic %s partition %u offset %lld holds what is no record of this "
+		       "pipeline: %s",
+		       r->source.topic, ev->slot, (long long)ev->offset, why);
+}
+
+static bool
+record_read(struct relay *r, const struct source_event *ev, struct record *rec, struct err *e)
+{
+	const struct model *m = r->m;
+
+	if (!ev->from_source)
+		return strange(r, ev, "headers are missing", e);
+	rec->fields = r->fields;
+	pack_reader_start(&r->reader, (const uint8_t *)ev->data, ev->len);
+	if (!wire_record_read(&r->reader, rec) || !pack_reader_end(&r->reader))
+		return strange(r, ev, r->reader.why, e);
+	if (rec->source >= m->sources_n || rec->source == r->exchange ||
+	    model_source_find(m, ev->from_source, ev->from_source_len) != rec->source)
+		return strange(r, ev, "its source is unknown", e);
+	if (rec->kg != ev->slot)
+		return strange(r, ev, "it is of another key group", e);
+	if (rec->offset != ev->from_offset || rec->offset < 0)
+		return strange(r, ev, "header and record have different offsets", e);
+	if (!ev->from_label_len || ev->from_label_len > PARTITION_LABEL_MAX)
+		return strange(r, ev, "the label of its partition", e);
+	return true;
+}
+
+static struct relay_partition *
+record_partition(struct relay *r, const struct source_event *ev, uint16_t source)
+{
+	struct relay_partition *p =
+	    labels_find(&r->labels, source, ev->from_label, ev->from_label_len);
+
+	if (!p)
+		p = labels_add(r, source, ev->from_label, ev->from_label_len);
+	labels_want(r, p);
+	return p;
+}
+
+static void
+record_route(struct relay *r, const struct source_event *ev, struct record *rec,
+	     struct relay_partition *p, struct mono now)
+{
+	struct group *g = &r->groups[ev->slot];
+	struct relay_lane *l = &r->lane[g->lane];
+
+	labels_tell(r, p, g->lane);
+	if (!l->count)
+		pipe_body_start(&l->body);
+	size_t before = l->body.len;
+	rec->partition = p->id;
+	wire_record_write(&l->body, rec);
+	if (rec->has_time && (!g->has_time || rec->time_us > g->time_max_us)) {
+		g->time_max_us = rec->time_us;
+		g->has_time = true;
+	}
+	groups_routed(r, g, ev->offset, l->body.len - before, now);
+	if (pipe_body_bytes(&l->body) >= r->flush_bytes)
+		groups_flush(r, now);
+}
+
+static const char *
+copied(char **room, const char *p, size_t n)
+{
+	char *at = *room;
+
+	memcpy(at, p, n);
+	*room += n;
+	return at;
+}
+
+static void
+hold(struct relay *r, const struct source_event *ev)
+{
+	struct held *h = mem_alloc(sizeof *h + ev->len + ev->from_source_len + ev->from_label_len);
+	char *room = (char *)(h + 1);
+
+	*h = (struct held){.ev = *ev};
+	h->ev.data = copied(&room, ev->data, ev->len);
+	h->ev.from_source = copied(&room, ev->from_source, ev->from_source_len);
+	h->ev.from_label = copied(&room, ev->from_label, ev->from_label_len);
+	if (r->held_last)
+		r->held_last->next = h;
+	else
+		r->held_first = h;
+	r->held_last = h;
+	r->held_n++;
+}
+
+bool
+record_take(struct relay *r, const struct source_event *ev, struct mono now, struct err *e)
+{
+	struct record rec;
+
+	if (!record_read(r, ev, &rec, e))
+		return false;
+	struct relay_partition *p = record_partition(r, ev, rec.source);
+	/* Behind one that waits all wait: the order of a partition is kept. */
+	if (!p->id || r->held_n)
+		hold(r, ev);
+	else
+		record_route(r, ev, &rec, p, now);
+	return true;
+}
+
+bool
+records_release(struct relay *r, struct mono now, struct err *e)
+{
+	while (r->held_first) {
+		struct held *h = r->held_first;
+		struct record rec;
+
+		if (!record_read(r, &h->ev, &rec, e))
+			return false;
+		struct relay_partition *p = record_partition(r, &h->ev, rec.source);
+		if (!p->id)
+			return true;
+		record_route(r, &h->ev, &rec, p, now);
+		r->held_first = h->next;
+		if (!h->next)
+			r->held_last = NULL;
+		r->held_n--;
+		free(h);
+	}
+	return true;
+}
+
+void
+records_free(struct relay *r)
+{
+	for (struct held *h = r->held_first, *next; h; h = next) {
+		next = h->next;
+		free(h);
+	}
+	r->held_first = r->held_last = NULL;
+}
