@@ -500,3 +500,26 @@ def test_a_root_of_the_database_alone_is_not_believed(keys):
     assert "another root" in keys.opened("raw_application", "--root", told, codes=(77,)).stderr
     told.rename(keys.keys / "root.pub")
     assert "another root" in keys.opened("raw_application", codes=(77,)).stderr
+
+
+def test_no_value_reads_like_the_mark_of_one_that_did_not_open(keys):
+    keys.feed([application(41, customer={"name": "<erased>"}, notes={"$sealed": "erased"}),
+               application(42, customer={"name": "\\<auth>"}, notes={"$$sealed": 1}), application(43, customer={"name": "<b>"}, notes={"a": {"$sealed": 1}})])
+    query = "SELECT name, notes, json '{\"\\u0024sealed\":\"x\"}' AS clear FROM raw_application WHERE case_id >= 'L00041' ORDER BY case_id"
+    rows = keys.rows(query)
+    assert [r["name"] for r in rows] == ["<erased>", "\\<auth>", "<b>"]  # strings, no marks
+    assert [r["notes"] for r in rows] == [{"$$sealed": "erased"}, {"$$$sealed": 1}, {"a": {"$sealed": 1}}]
+    assert rows[0]["clear"] == {"$$sealed": "x"}
+    as_csv = list(csv.reader(io.StringIO(keys.opened(query, "-o", "csv").stdout)))
+    assert [r[0] for r in as_csv[1:]] == ["\\<erased>", "\\\\<auth>", "\\<b>"]
+
+
+def test_pipes_blanks_and_queries_that_write(keys):
+    pipe = keys.directory / "pipe"
+    os.mkfifo(pipe, 0o600)
+    for other in ({"key": pipe}, {"passphrase": pipe}):
+        keys.opened("raw_application", codes=(77,), **other)
+    for blank in (" ", "\u00a0", "\u3000\t\u200b"):
+        assert "--purpose" in keys.opened("raw_application", "--purpose", blank, codes=(64,)).stderr
+    writes = "SELECT key_schema.request('loans', ARRAY[decode(repeat('00', 16), 'hex')], '{}', 'x')"
+    assert "read-only" in keys.opened(writes, codes=(77,)).stderr
