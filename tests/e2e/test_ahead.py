@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from ports import wait_for
+from weir import SLOW
+
 PIPELINE = """
 pipeline: ahead
 groups: 16
@@ -46,3 +49,25 @@ def test_runs_end(make_weir, connection, lanes, deadline):
     assert connection.execute(rows).fetchone() == (26, 23)
     process = w.up()
     w.stop(process, timeout=10)
+
+
+def test_counters_after_deaths(make_weir, connection):
+    """What a death makes again is counted once, and an idle pipeline has nothing uncommitted."""
+    w = make_weir(PIPELINE.format(lanes=2, deadline=""))
+    append(w, [0])
+    (w.data / "a.ndjson").chmod(0o644)
+    w.apply()
+    process = w.up()
+    for n in range(3):
+        append(w, range(1 + 300 * n, 1 + 300 * (n + 1)))
+        w.kill(process, ("load", "correlate", "ingest")[n])
+        w.wait_ready(process)
+    count = "select count(*) from analytical_schema.fact_x"
+    wait_for("every process", lambda: connection.execute(count).fetchone()[0] == 901, 30 * SLOW)
+
+    def idle(status):
+        return status and status["oldest_uncommitted_seconds"] == 0
+    wait_for("nothing uncommitted", lambda: idle(w.status(process)), 10 * SLOW)
+    status = w.status(process)
+    assert idle(status) and status["processes"]["opened"] <= 901
+    w.stop(process)
