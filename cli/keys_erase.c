@@ -255,8 +255,8 @@ keys_erase(struct keys *k, struct err *e)
 	good = good && lowest_add(&x, e);
 	keys_array_end(&x.array);
 	buf_cstr(&x.array);
-	good = good && keys_begin(k, e) && secrets_drop(&x, e) && audit_erase(&x, e) &&
-	       keys_commit(k, e);
+	good = good && keys_begin(k, e) && keys_chain_take(k, e) && secrets_drop(&x, e) &&
+	       audit_erase(&x, e) && keys_commit(k, e);
 	if (good)
 		erase_tell(&x);
 	secret_wipe(x.identifier.data, x.identifier.cap);

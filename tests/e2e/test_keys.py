@@ -267,6 +267,28 @@ def test_an_erased_person_never_opens_again_in_any_epoch(keys, by):
     assert all(r["name"] == {"$sealed": "erased"} for r in keys.rows("SELECT name FROM raw_application WHERE case_id = 'L00009'"))
 
 
+def test_who_holds_the_audit_cannot_keep_a_person_from_being_erased(keys):
+    """A reader's transaction that idles by its own setting is named, and ended once the owner may end sessions."""
+    dsn, given = keys.scientist(), cpf_of(11) + "\n"
+    erase = lambda *options, **kw: keys.keys_command("erase", "--domain", "person", *options, yes=False, input=given, **kw)
+    owner, = keys.query("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'key_schema.chain'::regclass")[0]
+    kid, = keys.query("SELECT kid FROM key_schema.envelope LIMIT 1")[0]
+    with psycopg.connect(dsn, autocommit=True) as holder:
+        holder.execute("BEGIN")
+        holder.execute("SELECT key_schema.request(%s, %s, '{}', 'to hold it')", (keys.pipeline_name, [bytes(kid)]))
+        holder.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        refused = erase(codes=(69,))
+        assert f"login {holder.info.user} holds the audit" in refused.stderr and "pg_terminate_backend" in refused.stderr
+        keys.server.sql(f"GRANT pg_signal_backend TO {owner}")
+        try:
+            done = erase()
+        finally:
+            keys.server.sql(f"REVOKE pg_signal_backend FROM {owner}")
+        assert f"ended the session of login {holder.info.user}" in done.stdout + done.stderr
+        with pytest.raises(psycopg.OperationalError):
+            holder.execute("SELECT 1")
+
+
 def test_an_identifier_of_another_form_is_refused(keys):
     done = keys.keys_command("erase", "--domain", "person", yes=False, input="not a number\n", codes=(64,))
     assert "form" in done.stderr and "not a number" not in done.stderr
