@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ports import wait_for
+from ports import free_ports, wait_for
 from weir import SLOW
 
 PIPELINE = """
@@ -71,3 +71,20 @@ def test_counters_after_deaths(make_weir, connection):
     status = w.status(process)
     assert idle(status) and status["processes"]["opened"] <= 901
     w.stop(process)
+
+
+def test_a_fixed_address_is_handed_on(make_weir):
+    """A second `up` of the same name takes over, address included; another instance is told who holds the pipeline."""
+    port = free_ports(1)[0]
+    w = make_weir(PIPELINE.format(lanes=2, deadline="").replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    append(w, [0])
+    (w.data / "a.ndjson").chmod(0o644)
+    w.apply()
+    first = w.up()
+    done = w.command("run", "--instance", "other", "--wait", "3", w.file, codes=(75,), timeout=30)
+    assert "is held by" in done.stderr
+    second = w.up(ready=False, log=w.directory / "second.log")
+    assert first.wait(30 * SLOW) == 75
+    w.wait_ready(second)
+    assert w.status(second)["url"] == f"http://127.0.0.1:{port}/"
+    w.stop(second)
