@@ -237,6 +237,8 @@ def test_an_erased_person_never_opens_again_in_any_epoch(keys, by):
     keys.keys_command("rotate", "token", "person", yes=False)
     keys.sign()
     keys.apply()
+    write(keys.data / "application-broken.ndjson", ['{"cpf": "%s"' % cpf_of(9)])
+    keys.command("run", "--until", "now", keys.file, codes=(1,), timeout=60)
     keys.feed([application(9, seq=7)])
     digits = cpf_of(9)
     identifier = f"{digits[:3]}.{digits[3:6]}.{digits[6:9]}-{digits[9:]}\n"
@@ -248,6 +250,7 @@ def test_an_erased_person_never_opens_again_in_any_epoch(keys, by):
     told = keys.keys_json("erase", "--domain", "person", *options, yes=False, input=given)
     assert (told["sids"], told["erased"], told["tombstones"]) == (2, 1, 2)  # as it is written, and digits
     assert any("window" in line for line in told["did"])
+    assert told["dead_letters_of_nobody"] == 1 and any("1 dead letters are bound to no person" in line for line in told["not"])
     rows = keys.rows("SELECT * FROM raw_application ORDER BY case_id, seq")
     for row in rows:
         if row["case_id"] == "L00009":
