@@ -123,6 +123,11 @@ MUSTCHECK bool keys_connect(struct keys *k, struct err *e);
 /* A row of the audit chain, in the open transaction. detail is JSON. */
 MUSTCHECK bool keys_audit(struct keys *k, const char *kind, const char *purpose, const char *detail,
 			  const struct buf *sids, struct err *e);
+/*
+ * Takes the end of the audit chain before anything else is locked: who holds it for longer than a
+ * few seconds is ended, if the owner may, else named (EXIT_UNAVAILABLE).
+ */
+MUSTCHECK bool keys_chain_take(struct keys *k, struct err *e);
 MUSTCHECK bool keys_begin(struct keys *k, struct err *e);
 MUSTCHECK bool keys_commit(struct keys *k, struct err *e);
 

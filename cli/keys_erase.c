@@ -15,8 +15,8 @@ struct erasure {
 	struct keys *k;
 	const char *domain;
 	struct buf identifier;
-	struct buf array; /* sids, as an array in text form */
-	unsigned sids, erased, tombstones, known;
+	struct buf array;				   /* sids, as an array in text form */
+	unsigned sids, erased, tombstones, known, nobodys; /* dead letters bound to nobody */
 };
 
 static bool
@@ -165,12 +165,15 @@ secrets_drop(struct erasure *x, struct err *e)
 			 "RETURNING "
 			 "1) SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM was "
 			 "WHERE NOT "
-			 "erased), (SELECT count(*) FROM was WHERE erased)",
+			 "erased), (SELECT count(*) FROM was WHERE erased), (SELECT count(*) FROM "
+			 "admin_schema.dead_letter d WHERE d.pipeline = $1::int AND d.sid IS NULL "
+			 "AND octet_length(d.body) > 0)",
 			 params, &r, e))
 		return false;
 	x->tombstones = (unsigned)pg_int(r, 0, 0);
 	x->erased = (unsigned)pg_int(r, 0, 1);
 	x->known = (unsigned)pg_int(r, 0, 2);
+	x->nobodys = (unsigned)pg_int(r, 0, 3);
 	pg_result_free(r);
 	return true;
 }
@@ -195,6 +198,13 @@ erase_tell(struct erasure *x)
 	keys_data(k, "erased", "%u", x->erased);
 	keys_data(k, "erased_before", "%u", x->known);
 	keys_data(k, "tombstones", "%u", x->tombstones);
+	keys_data(k, "dead_letters_of_nobody", "%u", x->nobodys);
+	if (x->nobodys)
+		keys_not(
+		    k,
+		    "%u dead letters are bound to no person, since none could be read in them: "
+		    "what they hold of this person is not erased. `weir dead list` names them",
+		    x->nobodys);
 	if (x->erased)
 		keys_did(k,
 			 "erased: the secret of this person is deleted (%u of %u pseudonyms); a "
@@ -255,8 +265,8 @@ keys_erase(struct keys *k, struct err *e)
 	good = good && lowest_add(&x, e);
 	keys_array_end(&x.array);
 	buf_cstr(&x.array);
-	good = good && keys_begin(k, e) && secrets_drop(&x, e) && audit_erase(&x, e) &&
-	       keys_commit(k, e);
+	good = good && keys_begin(k, e) && keys_chain_take(k, e) && secrets_drop(&x, e) &&
+	       audit_erase(&x, e) && keys_commit(k, e);
 	if (good)
 		erase_tell(&x);
 	secret_wipe(x.identifier.data, x.identifier.cap);

@@ -53,6 +53,13 @@ keys_path(const struct keys *k, const char *option, const char *name,
 		snprintf(out, KEYS_PATH_MAX, "%s/%s", k->m->keys_dir ? k->m->keys_dir : ".", name);
 }
 
+/* Whoever waits for a writer of a pipe waits forever: what is no file is refused by its reader. */
+static int
+secret_file_open(const char *path)
+{
+	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+}
+
 static bool
 passphrase_get(const struct keys *k, const char *option, const char *prompt, bool again,
 	       struct secret **out, struct err *e)
@@ -65,7 +72,7 @@ passphrase_get(const struct keys *k, const char *option, const char *prompt, boo
 		enum seal_error why = passphrase_ask(prompt, again, out);
 		return why == SEAL_OK || seal_fail(e, why, "passphrase");
 	}
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = secret_file_open(path);
 	if (fd < 0)
 		return err_errno(e, EXIT_PERMISSION, "cannot read \"%s\"", path);
 	enum seal_error why = passphrase_read(fd, out);
@@ -123,7 +130,7 @@ key_read(struct keys *k, int fd, const char *path, enum key_type type, struct ke
 bool
 keys_key(struct keys *k, const char *path, enum key_type type, struct key **out, struct err *e)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = secret_file_open(path);
 
 	if (fd < 0)
 		return err_errno(e, EXIT_PERMISSION, "cannot open the key file \"%s\"", path);
@@ -152,7 +159,7 @@ keys_holder(struct keys *k, struct key **out, struct err *e)
 		return err_set(e, EXIT_USAGE,
 			       "somebody who can open must be present: --member-key FILE, a "
 			       "member's key or the escrow key");
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = secret_file_open(path);
 	if (fd < 0)
 		return err_errno(e, EXIT_PERMISSION, "cannot open the key file \"%s\"", path);
 	enum seal_error why = keyfile_peek(fd, &head);

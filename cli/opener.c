@@ -96,12 +96,51 @@ policy_ready(struct opener *o, struct err *e)
 	return good;
 }
 
+/* Whether there is more in it than blanks, those included that UTF-8 has beyond ASCII. */
+static bool
+purpose_says(const char *s)
+{
+	static const char *const blanks[] = {" ",
+					     "\t",
+					     "\n",
+					     "\r",
+					     "\v",
+					     "\f",
+					     "\x7f",
+					     "\xc2\x85",
+					     "\xc2\xa0",
+					     "\xc2\xad",
+					     "\xe1\x9a\x80",
+					     "\xe2\x80\xa8",
+					     "\xe2\x80\xa9",
+					     "\xe2\x80\xaf",
+					     "\xe2\x81\x9f",
+					     "\xe2\x81\xa0",
+					     "\xe3\x80\x80",
+					     "\xef\xbb\xbf"};
+
+	while (s && *s) {
+		size_t n = 0;
+		for (size_t i = 0; i < sizeof blanks / sizeof *blanks && !n; i++)
+			if (!strncmp(s, blanks[i], strlen(blanks[i])))
+				n = strlen(blanks[i]);
+		/* U+2000 to U+200F */
+		if (!n && !strncmp(s, "\xe2\x80", 2) && (uint8_t)s[2] >= 0x80 &&
+		    (uint8_t)s[2] <= 0x8f)
+			n = 3;
+		if (!n)
+			return true;
+		s += n;
+	}
+	return false;
+}
+
 static bool
 opener_prepare(struct opener *o, bool owner, struct err *e)
 {
 	const char *purpose = args_value(&o->k.c->args, "purpose");
 
-	if (!purpose || !*purpose)
+	if (!purpose_says(purpose))
 		return err_set(e, EXIT_USAGE,
 			       "why is this opened? --purpose TEXT; it goes to the audit chain");
 	if (!secret_open(false, e) || !keys_holder(&o->k, &o->holder, e) ||

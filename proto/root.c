@@ -11,7 +11,7 @@ digit(uint8_t c, uint8_t *out)
 	static const char digits[] = "0123456789abcdef0123456789ABCDEF";
 	const char *at = c ? strchr(digits, c) : NULL;
 
-	*out = at ? (uint8_t)((at - digits) % 16) : 0;
+	*out = at ? (uint8_t)((unsigned)(at - digits) & 15U) : 0;
 	return at != NULL;
 }
 

@@ -214,7 +214,7 @@ BEGIN
 	a.hash := sha256(a.prev || convert_to(key_schema.audit_text(a), 'UTF8'));
 	INSERT INTO key_schema.audit VALUES (a.*);
 	UPDATE key_schema.chain c SET id = a.id, hash = a.hash WHERE c.pipeline = audit_add.pipeline;
-	-- Only by mistake does one keep it open; a reader that means harm gains nothing but its own end.
+	-- For who keeps it open by mistake: who means harm sets it otherwise. `weir keys erase` ends such a session.
 	PERFORM set_config('idle_in_transaction_session_timeout', '15s', true);
 	RETURN a.id;
 END $$;

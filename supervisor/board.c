@@ -98,10 +98,15 @@ board_listen(const char *where, char *url, size_t url_bytes, struct err *e)
 		return -1;
 	}
 	int fd = listen_at(at);
-	freeaddrinfo(at);
+	int code = fd < 0 && errno == EADDRINUSE ? EXIT_UNAVAILABLE : EXIT_CONFIG;
 	if (fd < 0)
-		err_errno(e, EXIT_CONFIG, "listen: cannot listen on %s", where);
-	else if (!url_print(fd, url, url_bytes)) {
+		err_errno(e, code, "listen: cannot listen on %s", where);
+	freeaddrinfo(at);
+	if (code == EXIT_UNAVAILABLE)
+		snprintf(url, url_bytes, "http://%s/", where);
+	if (fd < 0)
+		return -1;
+	if (!url_print(fd, url, url_bytes)) {
 		err_set(e, EXIT_BUG, "listen: no address for %s", where);
 		close(fd);
 		fd = -1;

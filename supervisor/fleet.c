@@ -524,6 +524,42 @@ hangs_end(struct fleet *f, struct mono now)
 	}
 }
 
+/*
+ * The address of status may be an earlier supervisor's, which ends when its key groups are taken
+ * over; or that of the one that holds the pipeline, which load finds out. A run does without.
+ */
+static void
+address_take(struct fleet *f, struct mono now)
+{
+	char url[sizeof f->setup.board->url];
+	struct err e;
+
+	if (f->setup.chan.listen_fd >= 0 || f->phase >= PHASE_DRAINING)
+		return;
+	f->setup.chan.listen_fd = board_listen(f->setup.listen, url, sizeof url, &e);
+	if (f->setup.chan.listen_fd >= 0) {
+		log_info("status on %s: the address is free", url);
+		return;
+	}
+	if (f->setup.chan.bounded && e.code == EXIT_UNAVAILABLE)
+		return;
+	if (f->phase != PHASE_RUNNING || !ask_data_steady(f))
+		f->taken_since = (struct mono){0};
+	else if (f->taken_since.us == 0)
+		f->taken_since = now;
+	else if (mono_since_ms(f->taken_since, now) > ADDRESS_MS_MAX)
+		refuse(f, EXIT_CONFIG, "%s", e.text);
+}
+
+static bool
+may_be_born(const struct fleet *f, const struct child *c)
+{
+	bool listens = role_rows[c->role].needs & NEED_LISTEN;
+
+	return !child_is_data(c) && c->state == CHILD_DOWN && !c->done &&
+	       (!listens || f->setup.chan.listen_fd >= 0);
+}
+
 /* Those that live alone: births whose time has come; returns when the next one is. */
 static struct mono
 alone_bear(struct fleet *f, struct mono now)
@@ -532,7 +568,7 @@ alone_bear(struct fleet *f, struct mono now)
 
 	for (unsigned i = 0; i < f->n && f->phase < PHASE_CLOSING; i++) {
 		struct child *c = &f->children[i];
-		if (child_is_data(c) || c->state != CHILD_DOWN || c->done)
+		if (!may_be_born(f, c))
 			continue;
 		if (mono_due(c->birth_due, now))
 			birth(f, c, now);
@@ -548,6 +584,7 @@ fleet_tick(struct fleet *f, struct mono now)
 	hangs_end(f, now);
 	dependencies_watch(f, now);
 	settle(f, now);
+	address_take(f, now);
 	peers_tell(f);
 	struct mono next = mono_min(alone_bear(f, now), mono_add_ms(now, TICK_MS));
 	if (f->phase == PHASE_RENEWING && ask_data_down(f))

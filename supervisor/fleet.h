@@ -13,6 +13,8 @@
 
 enum {
 	CLOSE_MS_MAX = 3000, /* what the workers that are alone have for ending */
+	ADDRESS_MS_MAX =
+	    30000, /* what an earlier supervisor has for leaving the address of status */
 };
 
 struct fleet_setup {
@@ -24,6 +26,8 @@ struct fleet_setup {
 	char *const *envp;    /* of the workers */
 	uint32_t roles;	      /* 1 << ROLE_*: which there are */
 	int64_t wait_ms;      /* bounded: how long a dependency may be down */
+	const char
+	    *listen; /* asked for while chan.listen_fd is -1: status is born when it is free */
 };
 
 struct fleet {
@@ -34,6 +38,7 @@ struct fleet {
 	struct mono phase_due; /* the phase's time limit */
 	uint32_t generation;
 	struct losses losses;
+	struct mono taken_since; /* the data workers are steady, and the address is still taken */
 	struct peering told[ROLE_MAX]; /* of each role that restarts alone */
 	bool asked;		       /* to stop */
 	int exit_code;

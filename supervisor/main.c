@@ -226,8 +226,10 @@ board_open(struct world *w, struct err *e)
 	/* One hand-over may run beside the pipeline that holds the declared address. */
 	bool declared = m->listen && !*w->options.handoff;
 	w->listen_fd = board_listen(declared ? m->listen : "127.0.0.1:0", w->url, sizeof w->url, e);
-	if (w->listen_fd < 0)
+	if (w->listen_fd < 0 && e->code != EXIT_UNAVAILABLE)
 		return false;
+	if (w->listen_fd < 0)
+		log_warn("%s; status waits for it", e->text);
 	memcpy(w->board->pipeline, m->pipeline.s, sizeof w->board->pipeline);
 	memcpy(w->board->instance, w->instance, sizeof w->board->instance);
 	memcpy(w->board->url, w->url, sizeof w->board->url);
@@ -299,6 +301,7 @@ world_open(struct world *w, struct err *e)
 				    .envp = w->envp,
 				    .roles = o->roles,
 				    .wait_ms = o->wait_ms,
+				    .listen = w->model->listen,
 				    .chan = {.gather = w->gather,
 					     .model = w->model,
 					     .dir = w->rundir.path,
@@ -353,6 +356,7 @@ work(struct world *w)
 		log_info("%s %s: status on %s", w->options.bounded ? "run" : "up",
 			 w->model->pipeline.s, w->url);
 	loop_run(&w->fleet, w->signals, shown ? &progress : NULL);
+	w->listen_fd = w->fleet.setup.chan.listen_fd;
 	if (!w->options.bounded)
 		return w->fleet.exit_code;
 	if (w->fleet.asked && !w->fleet.exit_code) {

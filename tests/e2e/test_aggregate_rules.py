@@ -159,6 +159,31 @@ def test_one_person_in_two_small_groups(shop):
     assert refresh(connection, "by_band") == 1
 
 
+def token(epoch, person):
+    return f"01{epoch:02x}{person:036x}"
+
+
+def test_a_person_under_two_token_epochs_is_one(shop):
+    """Tokens of different epochs do not join: k must hold within one epoch, and half of a sum is all epochs' largest."""
+    _, connection = shop
+    row = lambda epoch, person, price=10: (1, "a", Decimal(price), 1.0, token(epoch, person))
+    fill(connection, [row(e, i) for e in (1, 2) for i in range(K - 1)])
+    assert refresh(connection, "by_band") == 0
+    fill(connection, [row(e, i) for e in (1, 2) for i in range(K)])
+    assert refresh(connection, "by_band") == 1
+    assert connection.execute("select sales, price from data_visualization_schema.by_band").fetchone() == (2 * K, 20 * K)
+    fill(connection, [row(e, i, 30 if i == 0 else 10) for e in (1, 2) for i in range(K)])
+    assert refresh(connection, "by_band") == 1
+    # 80 of 140 are one person's, 40 under each token: neither has more than half.
+    fill(connection, [row(e, i, 40 if i == 0 else 10) for e in (1, 2) for i in range(K)])
+    assert refresh(connection, "by_band") == 0
+    # The same with small groups that are merged.
+    fill(connection, [(i, "a", Decimal(10), 1.0, token(e, i)) for e in (1, 2) for i in range(K - 1)])
+    assert refresh(connection, "by_band") == 0
+    fill(connection, [(i, "a", Decimal(10), 1.0, token(e, i)) for e in (1, 2) for i in range(K)])
+    assert refresh(connection, "by_band") == 1
+
+
 def test_no_reader_sees_it_empty(shop, database):
     """One who reads while it is built sees what was there before, and does not wait."""
     _, connection = shop

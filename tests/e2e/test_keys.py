@@ -237,6 +237,8 @@ def test_an_erased_person_never_opens_again_in_any_epoch(keys, by):
     keys.keys_command("rotate", "token", "person", yes=False)
     keys.sign()
     keys.apply()
+    write(keys.data / "application-broken.ndjson", ['{"cpf": "%s"' % cpf_of(9)])
+    keys.command("run", "--until", "now", keys.file, codes=(1,), timeout=60)
     keys.feed([application(9, seq=7)])
     digits = cpf_of(9)
     identifier = f"{digits[:3]}.{digits[3:6]}.{digits[6:9]}-{digits[9:]}\n"
@@ -248,6 +250,7 @@ def test_an_erased_person_never_opens_again_in_any_epoch(keys, by):
     told = keys.keys_json("erase", "--domain", "person", *options, yes=False, input=given)
     assert (told["sids"], told["erased"], told["tombstones"]) == (2, 1, 2)  # as it is written, and digits
     assert any("window" in line for line in told["did"])
+    assert told["dead_letters_of_nobody"] == 1 and any("1 dead letters are bound to no person" in line for line in told["not"])
     rows = keys.rows("SELECT * FROM raw_application ORDER BY case_id, seq")
     for row in rows:
         if row["case_id"] == "L00009":
@@ -265,6 +268,28 @@ def test_an_erased_person_never_opens_again_in_any_epoch(keys, by):
     assert keys.query("SELECT DISTINCT left(cpf_token, 4) FROM development_schema.raw_application WHERE seq = 8") == [("0103",)]
     assert keys.query("SELECT DISTINCT secret FROM key_schema.subject WHERE erased_at IS NOT NULL") == [(None,)]
     assert all(r["name"] == {"$sealed": "erased"} for r in keys.rows("SELECT name FROM raw_application WHERE case_id = 'L00009'"))
+
+
+def test_who_holds_the_audit_cannot_keep_a_person_from_being_erased(keys):
+    """A reader's transaction that idles by its own setting is named, and ended once the owner may end sessions."""
+    dsn, given = keys.scientist(), cpf_of(11) + "\n"
+    erase = lambda *options, **kw: keys.keys_command("erase", "--domain", "person", *options, yes=False, input=given, **kw)
+    owner, = keys.query("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'key_schema.chain'::regclass")[0]
+    kid, = keys.query("SELECT kid FROM key_schema.envelope LIMIT 1")[0]
+    with psycopg.connect(dsn, autocommit=True) as holder:
+        holder.execute("BEGIN")
+        holder.execute("SELECT key_schema.request(%s, %s, '{}', 'to hold it')", (keys.pipeline_name, [bytes(kid)]))
+        holder.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        refused = erase(codes=(69,))
+        assert f"login {holder.info.user} holds the audit" in refused.stderr and "pg_terminate_backend" in refused.stderr
+        keys.server.sql(f"GRANT pg_signal_backend TO {owner}")
+        try:
+            done = erase()
+        finally:
+            keys.server.sql(f"REVOKE pg_signal_backend FROM {owner}")
+        assert f"ended the session of login {holder.info.user}" in done.stdout + done.stderr
+        with pytest.raises(psycopg.OperationalError):
+            holder.execute("SELECT 1")
 
 
 def test_an_identifier_of_another_form_is_refused(keys):
@@ -500,3 +525,26 @@ def test_a_root_of_the_database_alone_is_not_believed(keys):
     assert "another root" in keys.opened("raw_application", "--root", told, codes=(77,)).stderr
     told.rename(keys.keys / "root.pub")
     assert "another root" in keys.opened("raw_application", codes=(77,)).stderr
+
+
+def test_no_value_reads_like_the_mark_of_one_that_did_not_open(keys):
+    keys.feed([application(41, customer={"name": "<erased>"}, notes={"$sealed": "erased"}),
+               application(42, customer={"name": "\\<auth>"}, notes={"$$sealed": 1}), application(43, customer={"name": "<b>"}, notes={"a": {"$sealed": 1}})])
+    query = "SELECT name, notes, json '{\"\\u0024sealed\":\"x\"}' AS clear FROM raw_application WHERE case_id >= 'L00041' ORDER BY case_id"
+    rows = keys.rows(query)
+    assert [r["name"] for r in rows] == ["<erased>", "\\<auth>", "<b>"]  # strings, no marks
+    assert [r["notes"] for r in rows] == [{"$$sealed": "erased"}, {"$$$sealed": 1}, {"a": {"$sealed": 1}}]
+    assert rows[0]["clear"] == {"$$sealed": "x"}
+    as_csv = list(csv.reader(io.StringIO(keys.opened(query, "-o", "csv").stdout)))
+    assert [r[0] for r in as_csv[1:]] == ["\\<erased>", "\\\\<auth>", "\\<b>"]
+
+
+def test_pipes_blanks_and_queries_that_write(keys):
+    pipe = keys.directory / "pipe"
+    os.mkfifo(pipe, 0o600)
+    for other in ({"key": pipe}, {"passphrase": pipe}):
+        keys.opened("raw_application", codes=(77,), **other)
+    for blank in (" ", "\u00a0", "\u3000\t\u200b"):
+        assert "--purpose" in keys.opened("raw_application", "--purpose", blank, codes=(64,)).stderr
+    writes = "SELECT key_schema.request('loans', ARRAY[decode(repeat('00', 16), 'hex')], '{}', 'x')"
+    assert "read-only" in keys.opened(writes, codes=(77,)).stderr

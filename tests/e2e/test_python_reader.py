@@ -457,3 +457,15 @@ def test_vector(vector):
         assert open_(vector["in"]) == vector["out"], vector["words"]
     else:
         refused(vector["error"], open_, vector["in"])
+
+
+def test_contents_of_hand_overs():
+    """CSV keeps digits as text and tells null from empty; marks are no texts, and texts no marks."""
+    from weir_reader import ERASED, Sealed, content
+    names, rows = content.csv('cpf,name,n\r\n03183652505,"a ""b"", c",\r\n,"",<erased>\r\n\\<erased>,"x\r\ny",<auth>\r\n')
+    assert names == ["cpf", "name", "n"]
+    assert rows[0] == ["03183652505", 'a "b", c', None] and rows[1] == [None, "", ERASED]
+    assert rows[2][:2] == ["<erased>", "x\r\ny"] and isinstance(rows[2][2], Sealed) and rows[2][2].error.name == "auth"
+    names, rows = content.ndjson('{"a":1,"b":{"$sealed":"erased"}}\n{"a":"007","b":{"$$sealed":"erased"}}\n')
+    assert names == ["a", "b"] and rows == [[1, ERASED], ["007", {"$sealed": "erased"}]]
+    assert content.csv("") == ([], []) and content.ndjson("") == ([], [])

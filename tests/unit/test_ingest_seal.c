@@ -128,6 +128,25 @@ tokens_join(void **state)
 	assert_int_equal(metric_get(&w->page, METRIC_TOKENS_REFUSED), 1);
 }
 
+/* Whatever else is wrong with an event: its person is found, so that it can be erased. */
+static void
+dead_have_their_person(void **state)
+{
+	struct world *w = *state;
+
+	world_text(w, S_E, 0, ana);
+	world_text(w, S_E, 1, "{\"id\":\"a\",\"cpf\":\"529.982.247-25\",\"money\":[1]}");
+	world_text(w, S_E, 2, "{\"id\":\"a\",\"cpf\":52998224725,\"money\":{\"income\":1}}");
+	world_settle(w);
+	world_flush(w);
+	assert_int_equal(w->got_n, 3);
+	for (unsigned i = 1; i < 3; i++) {
+		assert_int_equal(w->got[i].r.kind, RECORD_DEAD);
+		assert_true(w->got[i].r.has_sid);
+		assert_memory_equal(w->got[i].r.sid, w->got[0].r.sid, SUBJECT_ID_BYTES);
+	}
+}
+
 /* Tokens are made with the newest key, sids with the oldest: tombstones are by sid. */
 static void
 rotation_keeps_persons(void **state)
@@ -500,13 +519,21 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define WITH_WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	    WITH_WORLD(fields_open),	     WITH_WORLD(absent_and_empty_are_sealed),
-	    WITH_WORLD(tokens_join),	     WITH_WORLD(unknown_sealed),
-	    WITH_WORLD(unknown_rejected),    WITH_WORLD(dead_bodies_open),
-	    WITH_WORLD(dead_too_large),	     WITH_WORLD(hold_keeps_order),
-	    WITH_WORLD(many_persons),	     WITH_WORLD(full_hold_stops_reading),
-	    WITH_WORLD(persons_asked_again), WITH_WORLD(erased_within_a_window),
-	    WITH_WORLD(nothing_in_clear),    cmocka_unit_test(rotation_keeps_persons),
+	    WITH_WORLD(fields_open),
+	    WITH_WORLD(absent_and_empty_are_sealed),
+	    WITH_WORLD(tokens_join),
+	    WITH_WORLD(unknown_sealed),
+	    WITH_WORLD(unknown_rejected),
+	    WITH_WORLD(dead_bodies_open),
+	    WITH_WORLD(dead_too_large),
+	    WITH_WORLD(hold_keeps_order),
+	    WITH_WORLD(many_persons),
+	    WITH_WORLD(full_hold_stops_reading),
+	    WITH_WORLD(persons_asked_again),
+	    WITH_WORLD(erased_within_a_window),
+	    WITH_WORLD(dead_have_their_person),
+	    WITH_WORLD(nothing_in_clear),
+	    cmocka_unit_test(rotation_keeps_persons),
 	};
 
 	return cmocka_run_group_tests_name("ingest_seal", tests, NULL, NULL);

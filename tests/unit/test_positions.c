@@ -309,9 +309,16 @@ test_credit_is_paid_back_by_commits(void **state)
 	uint64_t all = w->credit.used_bytes;
 	assert_true(all > 100);
 	assert_true(credit_oldest(&w->credit).us == w->now.us);
+	int64_t sent_us = w->now.us;
+	frontier(p, 100, true, w->now);
+	w->now = mono_add_ms(w->now, ROUTE_QUIET_MS);
+	route_flush(&w->route, w->now, true); /* a flag, no record */
+	all = w->credit.used_bytes;
+	assert_true(credit_oldest(&w->credit).us == sent_us);
 	committed(w, 0, 1, 50);
 	assert_int_equal(w->credit.used_bytes, all);
 	committed(w, 0, 1, 100);
+	assert_true(credit_oldest(&w->credit).us == mono_never().us); /* the lanes' covers alone */
 	assert_true(w->credit.used_bytes < all && w->credit.used_bytes > 0);
 	assert_int_equal(part_committed_min(&w->parts, p), 0); /* three lanes are behind */
 	for (unsigned i = 1; i < LANES; i++)

@@ -249,7 +249,7 @@ process_of(struct shard *s, struct item *it)
 		return ENTRY_NONE;
 	if (e->kind == ENTRY_ABSENT) {
 		cache_process(s, it->entry, process_new(s->layout, it->rec.key, it->rec.key_len));
-		metric_add(s->is.page, METRIC_PROCESSES_OPENED, 1);
+		s->batch.counts.opened++;
 	}
 	return it->entry;
 }
@@ -260,7 +260,7 @@ fold_event(struct shard *s, struct item *it)
 	uint32_t at = process_of(s, it);
 
 	if (at == ENTRY_NONE) {
-		metric_add(s->is.page, METRIC_LATE_EVENTS, 1);
+		s->batch.counts.late++;
 		refuse(s, it, "late: its process was closed and forgotten");
 		return;
 	}
@@ -339,7 +339,7 @@ item_apply(struct shard *s, struct item *it)
 /* ---- covers ---- */
 
 static bool
-covers_apply(struct shard *s, const struct queued *q, struct err *e)
+covers_apply(struct shard *s, struct err *e)
 {
 	struct cover *covers;
 	uint32_t n;
@@ -361,7 +361,7 @@ covers_apply(struct shard *s, const struct queued *q, struct err *e)
 		ok = ranges_cover(&s->ranges, p, c, &moved, e);
 		if (moved) {
 			s->batch.moved = true;
-			batch_open(&s->batch, s->now, q->came);
+			batch_open(&s->batch, s->now, mono_never());
 		}
 		clock_cover(&s->clock, p->number, c->has_time ? c->time_max_us : CLOCK_UNKNOWN,
 			    c->caught_up, c->finished, s->now);
@@ -418,7 +418,7 @@ apply_data(struct shard *s, struct queued *q, struct err *e)
 		    batch_full(&s->batch, &s->rules, clock_behind(&s->clock)))
 			return APPLY_FULL;
 	}
-	if (!covers_apply(s, q, e))
+	if (!covers_apply(s, e))
 		return APPLY_BROKEN;
 	s->within = false;
 	s->progress++;

@@ -36,7 +36,7 @@ batch_open(struct batch *b, struct mono now, struct mono came)
 	if (!b->open) {
 		b->open = true;
 		b->opened = now;
-		b->oldest = came;
+		b->oldest = mono_never();
 	}
 	b->oldest = mono_min(b->oldest, came);
 }
@@ -72,6 +72,7 @@ batch_next(struct batch *b)
 	pile_clear(&b->evt);
 	pile_clear(&b->dead);
 	memset(b->sources, 0, sizeof b->sources);
+	b->counts = (struct batch_counts){0};
 }
 
 bool

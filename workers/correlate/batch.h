@@ -24,11 +24,16 @@ struct batch_rules {
 	int64_t delay_us, delay_behind_us;
 };
 
+/* What a batch does to processes: counted once it is committed, since a lost one is made again. */
+struct batch_counts {
+	uint64_t opened, completed, expired, forgotten, late;
+};
+
 struct batch {
 	int64_t n;	    /* its number, from 1 in each epoch */
 	bool open;	    /* something is in it */
 	struct mono opened; /* when the first came */
-	struct mono oldest; /* when the oldest frame in it was received */
+	struct mono oldest; /* when the oldest frame with records in it was received */
 	bool moved;	    /* positions did */
 	uint32_t *changed;  /* entries, each once */
 	uint32_t changed_n, changed_cap;
@@ -38,13 +43,17 @@ struct batch {
 	uint64_t row_bytes;   /* average of PROC and STATE per process so far */
 	uint64_t held_bytes;  /* what its processes have beside their fixed slots */
 	struct end_source sources[SOURCES_MAX];
+	struct batch_counts counts;
 };
 
 void batch_rules_set(struct batch_rules *r, const struct limits *limits, unsigned lanes,
 		     unsigned ingests);
 void batch_free(struct batch *b);
 
-/* Marks that something is in it, received at `came`. */
+/*
+ * Marks that something is in it; what came from a source, at `came`. Positions and what the clock
+ * changes are none of it: mono_never().
+ */
 void batch_open(struct batch *b, struct mono now, struct mono came);
 void batch_changed(struct batch *b, uint32_t entry);
 void batch_input(struct batch *b, unsigned ingest, uint64_t bytes);

@@ -90,9 +90,9 @@ static void
 count_transition(struct shard *s, enum process_status to)
 {
 	if (to == PROCESS_COMPLETE)
-		metric_add(s->is.page, METRIC_PROCESSES_COMPLETED, 1);
+		s->batch.counts.completed++;
 	else if (to == PROCESS_EXPIRED)
-		metric_add(s->is.page, METRIC_PROCESSES_EXPIRED, 1);
+		s->batch.counts.expired++;
 }
 
 static void
@@ -147,7 +147,7 @@ state_write(struct shard *s, uint32_t entry, struct buf *body, struct pile *stat
 	}
 	if (forget) {
 		cache_forget(s, entry);
-		metric_add(s->is.page, METRIC_PROCESSES_FORGOTTEN, 1);
+		s->batch.counts.forgotten++;
 	} else {
 		cache_due(s, entry, due);
 	}
@@ -219,8 +219,8 @@ close_batch(struct shard *s, bool last)
 	send_end(s, &proc, &states, last);
 	pile_free(&proc);
 	pile_free(&states);
-	s->flights[s->flights_n++] =
-	    (struct flight){s->batch.n, s->batch.open ? s->batch.oldest : s->now, last};
+	s->flights[s->flights_n++] = (struct flight){
+	    s->batch.n, s->batch.open ? s->batch.oldest : mono_never(), last, s->batch.counts};
 	batch_next(&s->batch);
 	s->progress++;
 }

@@ -266,6 +266,16 @@ own(struct shard *s, const struct frame *f, struct err *e)
 	return ok;
 }
 
+static void
+counts_add(struct metric_page *p, const struct batch_counts *c)
+{
+	metric_add(p, METRIC_PROCESSES_OPENED, c->opened);
+	metric_add(p, METRIC_PROCESSES_COMPLETED, c->completed);
+	metric_add(p, METRIC_PROCESSES_EXPIRED, c->expired);
+	metric_add(p, METRIC_PROCESSES_FORGOTTEN, c->forgotten);
+	metric_add(p, METRIC_LATE_EVENTS, c->late);
+}
+
 static bool
 committed(struct shard *s, const struct frame *f, struct err *e)
 {
@@ -283,9 +293,12 @@ committed(struct shard *s, const struct frame *f, struct err *e)
 	s->committed = n;
 	unsigned kept = 0;
 	for (unsigned i = 0; i < s->flights_n; i++) {
-		if (s->flights[i].n > n)
+		if (s->flights[i].n > n) {
 			s->flights[kept++] = s->flights[i];
-		else if (s->flights[i].last)
+			continue;
+		}
+		counts_add(s->is.page, &s->flights[i].counts);
+		if (s->flights[i].last)
 			s->phase = SHARD_DONE;
 	}
 	s->flights_n = kept;
@@ -364,7 +377,7 @@ clock_turn(struct shard *s)
 	if (s->clock_us == CLOCK_UNKNOWN)
 		return;
 	while (!is_blocked(s) && (at = due_take(&s->due, &s->entries, s->clock_us)) != ENTRY_NONE) {
-		batch_open(&s->batch, s->now, s->now);
+		batch_open(&s->batch, s->now, mono_never());
 		cache_touch(s, at, CHANGE_CLOCK);
 	}
 }
@@ -414,8 +427,12 @@ gauges(struct shard *s)
 
 	for (unsigned i = 0; i < s->flights_n; i++)
 		oldest = mono_min(oldest, s->flights[i].oldest);
-	if (s->head)
-		oldest = mono_min(oldest, s->head->came);
+	for (const struct queued *q = s->head; q; q = q->next) {
+		if (!q->frame.head.count || q->frame.head.type != FRAME_DATA)
+			continue;
+		oldest = mono_min(oldest, q->came);
+		break;
+	}
 	metric_set(p, METRIC_OLDEST_UNCOMMITTED_SECONDS,
 		   oldest.us == INT64_MAX ? 0 : (uint64_t)mono_since_us(oldest, s->now));
 	metric_set(p, METRIC_PROCESSES_CACHED, s->entries.n);

@@ -52,6 +52,7 @@ struct flight { /* a batch sent and not committed */
 	int64_t n;
 	struct mono oldest;
 	bool last;
+	struct batch_counts counts;
 };
 
 struct order { /* for sorting what changed */

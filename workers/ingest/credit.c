@@ -81,8 +81,12 @@ credit_oldest(const struct credit *c)
 {
 	struct mono oldest = mono_never();
 
-	for (unsigned i = 0; i < LANES_MAX; i++)
-		if (c->lanes[i].first)
-			oldest = mono_min(oldest, c->lanes[i].first->sent_at);
+	for (unsigned i = 0; c->records && i < LANES_MAX; i++) {
+		const struct credit_frame *f = c->lanes[i].first;
+		while (f && !f->records)
+			f = f->next;
+		if (f)
+			oldest = mono_min(oldest, f->sent_at);
+	}
 	return oldest;
 }

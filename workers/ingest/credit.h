@@ -36,7 +36,10 @@ credit_left(const struct credit *c)
 	return c->used_bytes < c->limit_bytes;
 }
 
-/* When the oldest frame that is not committed was sent; mono_never() when there is none. */
+/*
+ * When the oldest frame of records that is not committed was sent; mono_never() when there is none.
+ * Frames of covers alone do not count: what they tell may wait for the next batch.
+ */
 struct mono credit_oldest(const struct credit *c);
 
 #endif

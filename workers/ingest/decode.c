@@ -17,7 +17,8 @@
 struct decoder_source {
 	struct json_table *table;
 	int *items; /* of each field: its path in the table; those that are made have none, -1 */
-	int identity_item; /* path of a queue's identity, or -1 */
+	int identity_item;	    /* path of a queue's identity, or -1 */
+	struct json_table *subject; /* its path alone, for events that are refused; or NULL */
 };
 
 struct decoder {
@@ -28,7 +29,6 @@ struct decoder {
 	struct expr_run_state run;
 	struct buf key;	    /* a key that is not text */
 	struct buf unknown; /* undeclared members, where they are to be sealed */
-	bool parsed;	    /* the event at hand is JSON */
 };
 
 /* Not a member of the event: derived, a token, or all that is undeclared. */
@@ -60,7 +60,10 @@ table_new(struct decoder *d, unsigned source, struct err *e)
 		ds->identity_item = (int)n;
 		paths[n++] = s->identity_path;
 	}
-	if (!json_table_new(paths, n, &ds->table, e))
+	if (!json_table_new(paths, n, &ds->table, e) ||
+	    (s->subject_field >= 0 &&
+	     !json_table_new((const char *const[]){s->fields[s->subject_field].path}, 1,
+			     &ds->subject, e)))
 		return err_context(e, "source %s", s->name.s);
 	return true;
 }
@@ -90,6 +93,7 @@ decoder_free(struct decoder *d)
 		return;
 	for (unsigned i = 0; i < d->m->sources_n; i++) {
 		json_table_free(d->sources[i].table);
+		json_table_free(d->sources[i].subject);
 		free(d->sources[i].items);
 	}
 	free(d->sources);
@@ -294,7 +298,6 @@ decoder_event(struct decoder *d, unsigned source, const struct source_event *ev,
 	out->identity = NULL;
 	out->identity_len = 0;
 	out->undeclared = 0;
-	d->parsed = false;
 	if (ev->reason)
 		return dead(out, "%s", ev->reason);
 	if (ev->len > d->m->limits.event_bytes_max)
@@ -305,7 +308,6 @@ decoder_event(struct decoder *d, unsigned source, const struct source_event *ev,
 	if (!json_parse(d->json, d->sources[source].table, ev->data, ev->len, &out->undeclared,
 			&path, &e))
 		return dead_json(d, source, path, &e, out);
-	d->parsed = true;
 	if (!unknown_check(d, s, out) || !fields_convert(d, source, out) || !key_set(d, s, out) ||
 	    !time_set(d, s, ev, now_wall_us, out) || !identity_set(d, source, out))
 		return false;
@@ -313,15 +315,27 @@ decoder_event(struct decoder *d, unsigned source, const struct source_event *ev,
 	return true;
 }
 
+/* What is wrong elsewhere, or a number where text is declared, does not matter here. */
 bool
-decoder_subject(struct decoder *d, unsigned source, struct value *out)
+decoder_subject(struct decoder *d, unsigned source, const struct source_event *ev,
+		struct value *out)
 {
 	const struct source *s = &d->m->sources[source];
-	const struct decoder_source *ds = &d->sources[source];
 	const struct field *f = &s->fields[s->subject_field];
+	const struct decoder_source *ds = &d->sources[source];
+	unsigned undeclared;
 	struct err e;
+	int path;
 
-	return d->parsed &&
-	       convert_item(json_item(ds->table, (unsigned)ds->items[s->subject_field]), f->type,
-			    f->form, d->m->zone, out, &e);
+	if (ev->reason || ev->len > d->m->limits.event_bytes_max)
+		return false;
+	json_collect(d->json, NULL);
+	if (!json_parse(d->json, ds->subject, ev->data, ev->len, &undeclared, &path, &e))
+		return false;
+	const struct json_item *it = json_item(ds->subject, 0);
+	if (f->type == VALUE_TEXT && it->kind == JSON_NUMBER) {
+		*out = value_text(it->raw, it->raw_len);
+		return true;
+	}
+	return convert_item(it, f->type, f->form, d->m->zone, out, &e);
 }

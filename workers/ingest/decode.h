@@ -42,10 +42,12 @@ bool decoder_event(struct decoder *d, unsigned source, const struct source_event
 		   int64_t now_wall_us, struct decoded *out);
 
 /*
- * The subject of an event that decoder_event has just refused, as far as it can be read; borrowed
- * likewise. The source has a subject.
+ * The subject of an event that decoder_event has just refused, looked for anew and by itself: it is
+ * found unless the event is no JSON, too large, or has keys twice at the top or on its path. What
+ * decoder_event gave is gone; borrowed until the next call. The source has a subject.
  */
-MUSTCHECK bool decoder_subject(struct decoder *d, unsigned source, struct value *out);
+MUSTCHECK bool decoder_subject(struct decoder *d, unsigned source, const struct source_event *ev,
+			       struct value *out);
 
 /* Overflows, divisions by zero and failed casts of derived fields so far. */
 uint64_t decoder_nulled(const struct decoder *d);

@@ -102,7 +102,8 @@ dead_make(const struct ingest *in, const struct ingest_partition *part,
 
 /* The person that the record's values are bound to, if it has one. */
 static void
-person_set(struct ingest *in, unsigned source, bool good, struct decoded *d)
+person_set(struct ingest *in, unsigned source, const struct source_event *ev, bool good,
+	   struct decoded *d)
 {
 	const struct source *s = &in->m->sources[source];
 	struct record *r = &d->record;
@@ -113,7 +114,7 @@ person_set(struct ingest *in, unsigned source, bool good, struct decoded *d)
 		return;
 	if (good)
 		v = r->fields[s->subject_field];
-	else if (!decoder_subject(in->decoder, source, &v))
+	else if (!decoder_subject(in->decoder, source, ev, &v))
 		return;
 	r->has_sid = record_sid(in->sealing->records, source, &v, r->sid);
 }
@@ -145,7 +146,7 @@ event_seal(struct ingest *in, struct ingest_partition *part, const struct source
 	struct seal_subject person;
 	bool bound;
 
-	person_set(in, part->source, good, d);
+	person_set(in, part->source, ev, good, d);
 	bool known = sealing_person(s, r, &person, &bound);
 	check(known || !waited);
 	if (!known || (part->held && !waited)) {

@@ -16,7 +16,7 @@
 
 struct record_sealer;
 
-/* All are borrowed. tokens, and persons that sids are made with: by the model's index of domains. */
+/* All are borrowed. tokens, and persons, which sids are made with: by the model's domains. */
 struct record_seal_setup {
 	const struct model *model;
 	struct token_key *const *tokens, *const *persons;

@@ -175,22 +175,23 @@ refused(struct windows *w, const char *why, size_t n, struct mono now)
 	w->retry_at = mono_add_ms(now, wait_ms);
 }
 
-/* The signed core says what was asked, and a sealer of the policy signed it. */
+/* The signed core is what was asked, but for who signed it: a sealer of the policy. */
 static bool
 core_same(const struct windows *w, unsigned class, const struct keyans *a, enum seal_error *why)
 {
 	const struct window_key *k = &w->next.of[class];
+	struct buf asked = {0};
 	struct core is;
 
 	*why = core_verify(a->core, a->core_len, w->policy, &is);
 	if (*why != SEAL_OK)
 		return false;
 	*why = SEAL_COMMIT;
-	return !memcmp(is.kid, data_key_kid(k->key), KID_BYTES) &&
-	       !memcmp(is.commit, data_key_commit(k->key), COMMIT_BYTES) &&
-	       is.not_before_ms == w->next.not_before_ms &&
-	       is.not_after_ms == w->next.not_after_ms &&
-	       !strcmp(is.class.s, w->m->classes[class].s);
+	memset(is.sealer, 0, sizeof is.sealer);
+	core_encode(&is, &asked);
+	bool same = asked.len == k->core.len && !memcmp(asked.data, k->core.data, asked.len);
+	buf_free(&asked);
+	return same;
 }
 
 static void

@@ -201,6 +201,23 @@ joins(const struct model *m, const struct aggregate *a, struct buf *out)
 	}
 }
 
+/*
+ * A token of another epoch is another subject, though perhaps the same person: what is asked of a
+ * group must hold as if all tokens of the other epochs were of persons who are there already.
+ */
+static void
+epoch_write(const struct aggregate *a, struct buf *out)
+{
+	struct buf text = {0};
+
+	column_of("f", a->subject.s, &text);
+	buf_text(&text, "::text");
+	buf_printf(out,
+		   "CASE WHEN %s ~ '^01[0-9a-f]{38}$' THEN substr(%s, 3, 2) ELSE '' END AS epoch",
+		   buf_cstr(&text), buf_cstr(&text));
+	buf_free(&text);
+}
+
 /* One row a group and subject: how many rows, and of each summed column the sum and how many. */
 static void
 parts_write(const struct model *m, const struct aggregate *a, struct buf *out)
@@ -213,7 +230,9 @@ parts_write(const struct model *m, const struct aggregate *a, struct buf *out)
 		buf_text(out, ", ");
 	}
 	column_of("f", a->subject.s, out);
-	buf_text(out, " AS subject, count(*) AS n");
+	buf_text(out, " AS subject, ");
+	epoch_write(a, out);
+	buf_text(out, ", count(*) AS n");
 	for (unsigned i = 0; i < a->measures_n; i++) {
 		const struct measure *x = &a->measures[i];
 		if (x->op == MEASURE_COUNT)
@@ -232,23 +251,46 @@ parts_write(const struct model *m, const struct aggregate *a, struct buf *out)
 	column_of("f", a->subject.s, out);
 	/* By position: a name could also be a column of the fact. */
 	buf_text(out, " IS NOT NULL\n\t\tGROUP BY ");
-	for (unsigned i = 0; i <= a->by_n; i++)
+	for (unsigned i = 0; i < a->by_n + 2; i++)
 		buf_printf(out, "%s%u", i ? ", " : "", i + 1);
 	buf_text(out, "\n\t)");
 }
 
-/* What a row must pass; window: " OVER w", or "" where the rows are already those of one group. */
+/* Of one epoch: how many subjects, how many have something to add, the largest of these. */
 static void
-test_write(const struct aggregate *a, const char *window, struct buf *out)
+seen_write(const struct aggregate *a, const char *window, struct buf *out)
 {
-	buf_printf(out, "count(*)%s >= %u", window, a->k);
+	buf_printf(out, ", count(*)%s AS k", window);
+	for (unsigned i = 0; i < a->measures_n; i++)
+		if (a->measures[i].op != MEASURE_COUNT)
+			buf_printf(out, ", count(s%u)%s AS k%u, max(abs(s%u))%s AS m%u", i, window,
+				   i, i, window, i);
+}
+
+/* What a row must pass, of windows of many rows: each epoch's largest counts once, at its head. */
+static void
+test_write(const struct aggregate *a, struct buf *out)
+{
+	buf_printf(out, "max(k) OVER w >= %u", a->k);
 	for (unsigned i = 0; i < a->measures_n; i++) {
 		if (a->measures[i].op == MEASURE_COUNT)
 			continue;
 		buf_printf(out,
-			   "\n\t\t\tAND count(s%u)%s >= %u AND 2 * max(abs(s%u))%s <= "
-			   "sum(abs(s%u))%s",
-			   i, window, a->k, i, window, i, window);
+			   "\n\t\t\tAND max(k%u) OVER w >= %u AND 2 * sum(m%u) FILTER (WHERE head) "
+			   "OVER w <= sum(abs(s%u)) OVER w",
+			   i, a->k, i, i);
+	}
+}
+
+/* The same where each row is one epoch of the only group. */
+static void
+other_test_write(const struct aggregate *a, struct buf *out)
+{
+	buf_printf(out, "max(k) >= %u", a->k);
+	for (unsigned i = 0; i < a->measures_n; i++) {
+		if (a->measures[i].op != MEASURE_COUNT)
+			buf_printf(out, "\n\t\t\tAND max(k%u) >= %u AND 2 * sum(m%u) <= sum(t%u)",
+				   i, a->k, i, i);
 	}
 }
 
@@ -267,6 +309,18 @@ measures_write(const struct model *m, const struct aggregate *a, struct buf *out
 	buf_text(out, ", now()");
 }
 
+static void
+sums_write(const struct aggregate *a, bool totals, struct buf *out)
+{
+	for (unsigned i = 0; i < a->measures_n; i++) {
+		if (a->measures[i].op == MEASURE_COUNT)
+			continue;
+		buf_printf(out, ", sum(s%u) AS s%u, sum(n%u) AS n%u", i, i, i, i);
+		if (totals)
+			buf_printf(out, ", sum(abs(s%u)) AS t%u", i, i);
+	}
+}
+
 /* Small groups add up by subject: one who is in two of them is still one. */
 static void
 other_write(const struct model *m, const struct aggregate *a, struct buf *out)
@@ -275,25 +329,30 @@ other_write(const struct model *m, const struct aggregate *a, struct buf *out)
 	by_list(a, ", ", NULL, out);
 	measures_write(m, a, out);
 	buf_text(out, "\n\tFROM (SELECT sum(n) AS n");
-	for (unsigned i = 0; i < a->measures_n; i++) {
-		if (a->measures[i].op != MEASURE_COUNT)
-			buf_printf(out, ", sum(s%u) AS s%u, sum(n%u) AS n%u", i, i, i, i);
-	}
-	buf_text(out, "\n\t\tFROM judged WHERE NOT fine GROUP BY subject) small\n\tHAVING ");
-	test_write(a, "", out);
+	sums_write(a, true, out);
+	seen_write(a, "", out);
+	buf_text(out, "\n\t\tFROM (SELECT epoch, sum(n) AS n");
+	sums_write(a, false, out);
+	buf_text(out, "\n\t\t\tFROM judged WHERE NOT fine GROUP BY epoch, subject) small"
+		      "\n\t\tGROUP BY epoch) seen\n\tHAVING ");
+	other_test_write(a, out);
 }
 
 static void
 insert_write(const struct model *m, const struct aggregate *a, struct buf *out)
 {
 	parts_write(m, a, out);
-	buf_text(out, ", judged AS (\n\t\tSELECT *, coalesce(");
-	test_write(a, " OVER w", out);
+	buf_text(out, ", seen AS (\n\t\tSELECT *, row_number() OVER e = 1 AS head");
+	seen_write(a, " OVER e", out);
+	buf_text(out, "\n\t\tFROM part WINDOW e AS (PARTITION BY ");
+	by_list(a, ", ", "b", out);
+	buf_text(out, ", epoch)\n\t), judged AS (\n\t\tSELECT *, coalesce(");
+	test_write(a, out);
 	/* A group that is really called so cannot stand beside the one that we make. */
 	buf_text(out, "\n\t\t\tAND NOT (");
 	for (unsigned i = 0; i < a->by_n; i++)
 		buf_printf(out, "%scoalesce(b%u = '%s', false)", i ? " AND " : "", i, other);
-	buf_text(out, "), false) AS fine\n\t\tFROM part WINDOW w AS (PARTITION BY ");
+	buf_text(out, "), false) AS fine\n\t\tFROM seen WINDOW w AS (PARTITION BY ");
 	by_list(a, ", ", "b", out);
 	buf_text(out, ")\n\t)\n\tINSERT INTO ");
 	ddl_aggregate_name(a, out);

@@ -5,8 +5,10 @@
  *
  * Columns: one text for each of `by`, one for each measure (count bigint, else numeric or double
  * precision), as_of. A row is published only if
- *   - at least k different subjects are in it, and in each sum or mean, not counting nulls;
- *   - of no sum (and no sum behind a mean) one subject has more than half, by absolute amount.
+ *   - at least k different subjects are in it, and in each sum or mean, not counting nulls; of
+ *     subjects that are tokens, k of one epoch: another epoch's may be the same persons;
+ *   - of no sum (and no sum behind a mean) one subject has more than half, by absolute amount;
+ *     with tokens of several epochs, not even if the largest of each are one person.
  * All other rows are added up to one whose `by` columns are all 'other', which must pass the same
  * tests; else they are left out. Rows of the fact without a subject count nowhere: nobody can tell
  * how many persons they are.

@@ -201,11 +201,98 @@ cell_carried(struct opened *o, const struct pg_result *r, unsigned row, unsigned
 	       wire_carried_read(o->bytes.data, o->bytes.len, c);
 }
 
+/* ---- values that look like the marks of those that did not open ---- */
+
+static void
+insert(struct buf *out, size_t at, uint8_t c)
+{
+	buf_byte(out, c);
+	memmove(out->data + at + 1, out->data + at, out->len - 1 - at);
+	out->data[at] = c;
+}
+
+/* "\<erased>" is the text "<erased>", "\\<erased>" the text "\<erased>". */
+static void
+csv_escape(struct buf *out, size_t start)
+{
+	size_t at = start;
+
+	while (at < out->len && out->data[at] == '\\')
+		at++;
+	if (at == out->len || out->data[at++] != '<')
+		return;
+	while (at < out->len && out->data[at] >= 'a' && out->data[at] <= 'z')
+		at++;
+	if (at + 1 == out->len && out->data[at] == '>')
+		insert(out, start, '\\');
+}
+
+/* One ASCII character of a JSON string, perhaps written as \u00xx; 0: another one, or the end. */
+static uint8_t
+json_ascii(const struct buf *b, size_t *at)
+{
+	char hex[5] = "";
+	unsigned c;
+
+	if (*at >= b->len || b->data[*at] == '"')
+		return 0;
+	if (b->data[*at] != '\\')
+		return b->data[(*at)++];
+	if (b->len - *at < 6 || b->data[*at + 1] != 'u')
+		return 0;
+	memcpy(hex, b->data + *at + 2, 4);
+	if (sscanf(hex, "%4x", &c) != 1 || c > 0x7f)
+		return 0;
+	*at += 6;
+	return (uint8_t)c;
+}
+
+static size_t
+json_blank(const struct buf *b, size_t at)
+{
+	while (at < b->len && strchr(" \t\n\r", b->data[at]) && b->data[at])
+		at++;
+	return at;
+}
+
+/* An object that begins with "$sealed" gets "$$sealed", one with "$$sealed" one more, and so on. */
+static void
+json_escape(struct buf *out, size_t start)
+{
+	static const char name[] = "sealed";
+	size_t at = json_blank(out, start), key;
+	unsigned dollars = 0, i = 0;
+	uint8_t c;
+
+	if (at == out->len || out->data[at] != '{')
+		return;
+	at = json_blank(out, at + 1);
+	if (at == out->len || out->data[at] != '"')
+		return;
+	key = ++at;
+	while ((c = json_ascii(out, &at)) == '$')
+		dollars++;
+	for (; name[i] && c == (uint8_t)name[i]; i++)
+		c = json_ascii(out, &at);
+	if (dollars && !name[i] && at < out->len && out->data[at] == '"')
+		insert(out, key, '$');
+}
+
+static void
+value_escape(struct opened *o, size_t start)
+{
+	if (o->setup->format == OPENED_CSV)
+		csv_escape(&o->out, start);
+	else
+		json_escape(&o->out, start);
+}
+
 /* moved: SEAL_OK, or why it is not even tried. */
 static void
 sealed_print(struct opened *o, enum seal_error moved, const struct carried *c)
 {
 	bool csv = o->setup->format == OPENED_CSV, raw = false;
+	size_t start = o->out.len;
 	struct value v;
 
 	enum seal_error why =
@@ -223,6 +310,8 @@ sealed_print(struct opened *o, enum seal_error moved, const struct carried *c)
 		csv_value(o, &v, raw);
 	else
 		opened_json(&v, raw, &o->out);
+	if (why == SEAL_OK)
+		value_escape(o, start);
 	secret_wipe(o->plain.data, o->plain.cap);
 	secret_wipe(o->text.data, o->text.cap);
 }
@@ -277,12 +366,14 @@ static void
 cell_print(struct opened *o, const struct pg_result *r, unsigned row, unsigned column)
 {
 	struct carried c;
+	size_t start = o->out.len;
 
 	if (cell_carried(o, r, row, column, &c))
 		sealed_print(o, origin_judge(o->origin, r, row, column, &c), &c);
-	else if (!pg_is_null(r, row, column))
+	else if (!pg_is_null(r, row, column)) {
 		clear_print(o, pg_column_oid(r, column), pg_text(r, row, column));
-	else if (o->setup->format != OPENED_CSV)
+		value_escape(o, start);
+	} else if (o->setup->format != OPENED_CSV)
 		buf_text(&o->out, "null");
 }
 
@@ -430,6 +521,9 @@ opened_run(const struct opened_setup *s, struct opened_counts *counts, struct er
 
 	*counts = (struct opened_counts){0};
 	bool good = cursor_open(&o, e) && batches(&o, e);
+	/* Not a server that will be writable again: the query wants to write, and is refused it. */
+	if (!good && !strcmp(pg_sqlstate(s->pg), "25006"))
+		e->code = EXIT_PERMISSION;
 	if (good && s->format == OPENED_JSON)
 		good = s->put(s->of, "]\n", 2, e);
 	if (pg_alive(s->pg)) {

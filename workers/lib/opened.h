@@ -7,7 +7,9 @@
  * 2011-10-01T00:38:44.546Z; bytes that are no text as "\\x00ff". A value that does not open is
  * {"$sealed":"erased"}, with the name of a seal_error; auth also when it was moved whole from
  * another row or field, as far as origin.h notices. CSV: a head line, RFC 4180 quoting, null is
- * empty, a value that does not open is <erased>.
+ * empty, a value that does not open is <erased>. No other value reads so: a text like <erased>
+ * gets a backslash in front, \<erased> one more; a json object whose first name is $sealed gets
+ * $$sealed, and so on. EXIT_PERMISSION: also a query that would write.
  */
 #ifndef WORKERS_LIB_OPENED_H
 #define WORKERS_LIB_OPENED_H

@@ -8,39 +8,14 @@ import uuid
 
 import psycopg
 
-from . import handover, keyfile, sealed, values
+from . import content, handover, keyfile, sealed, values
 from .errors import Auth, Erased, Malformed, Passphrase, SealError
+from .marks import ERASED, Sealed
 from .release import Keys, Release, Trust
 
 BYTEA_OID = 17
 ROWS_AT_ONCE = 20_000
 CARRIED_FIRST = 0x95  # an array of five
-
-
-class _Erased:
-    """In the place of a value of a person who was erased. False, so that `if value` skips it."""
-
-    def __repr__(self):
-        return "ERASED"
-
-    def __bool__(self):
-        return False
-
-    def __reduce__(self):
-        return "ERASED"
-
-
-ERASED = _Erased()
-
-
-class Sealed:
-    """In the place of a value that did not open, with on_error="mark": `error` says why."""
-
-    def __init__(self, error):
-        self.error = error
-
-    def __repr__(self):
-        return f"<not opened: {self.error.name}>"
 
 
 def load_key(path, passphrase=None, passphrase_file=None):
@@ -274,11 +249,12 @@ class Opened:
         self.created = values.EPOCH + datetime.timedelta(milliseconds=head.created_ms)
         self.content = content
 
-    def frame(self, **options):
-        """As a pandas data frame. Columns that look like numbers are kept as text by dtype=str."""
-        import io
+    def frame(self):
+        """As a pandas data frame. Of a CSV all values are text, as digits may be names (a CPF begins with zeros); NDJSON
+        keeps numbers and booleans. Null, and what belongs to an erased person, is missing; the latter is counted in
+        frame.attrs["erased"]. Other values that could not be opened are Sealed."""
         import pandas
-        text = io.BytesIO(self.content)
-        if self.format == "csv":
-            return pandas.read_csv(text, **options)
-        return pandas.read_json(text, lines=True, **options)
+        names, rows = (content.csv if self.format == "csv" else content.ndjson)(self.content.decode())
+        frame = pandas.DataFrame([[None if v is ERASED else v for v in row] for row in rows], columns=names, dtype=object)
+        frame.attrs.update(erased=sum(v is ERASED for row in rows for v in row), purpose=self.purpose)
+        return frame
