@@ -1,4 +1,5 @@
-"""Events whose time is ahead of the wall clock, within limits.time_ahead_max: a healthy run ends at once."""
+"""Events whose time is ahead of the wall clock, within limits.time_ahead_max: a healthy run ends at once. And what
+such a pipeline shows after deaths, and when it is started a second time."""
 
 import datetime as dt
 import json

@@ -407,7 +407,7 @@ last_turn(struct shard *s)
 {
 	if (s->phase == SHARD_RUNS && s->owned && s->lasts == s->is.ingests && !s->head) {
 		s->phase = SHARD_LAST;
-		/* Time stands still from here: a clock at the wall would run on before each scan. */
+		/* Time stands still: a clock at the wall would run on before each scan. */
 		s->last_at = s->now;
 		s->last_wall_us = s->wall_us;
 		nobody_reads(s);
