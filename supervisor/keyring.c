@@ -11,8 +11,8 @@
 #include "log.h"
 
 static const char next_step[] =
-    "`weir keys init` makes all keys, `weir keys rotate token DOMAIN` those of a domain that is new; a "
-    "key that was lost comes back from your copy; `weir check` says what else is missing";
+    "`weir keys init` makes all keys, `weir keys rotate token DOMAIN` those of a new domain; a key "
+    "that was lost comes back from your copy; `weir check` says what else is missing";
 
 struct ring {
 	const char *dir; /* its path, for messages */
