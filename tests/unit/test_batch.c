@@ -236,6 +236,7 @@ test_bounds_of_lanes(void **state)
 			assert_int_equal(o.kg_lo, next);
 			assert_true(o.kg_hi >= o.kg_lo);
 			next = o.kg_hi + 1;
+			owner_free(&o);
 		}
 		assert_int_equal(next, 128);
 	}
