@@ -55,9 +55,11 @@ sources_check(struct conf_build *b)
 
 	for (unsigned i = 0; i < b->m->sources_n; i++) {
 		const struct source *s = &b->m->sources[i];
-		if (s->kind != SOURCE_FILE)
+		/* None: a name that was too long, and has been told. */
+		struct conf_node *at = conf_get(conf_get(sources, s->name.s), "file");
+		if (s->kind != SOURCE_FILE || !at)
 			continue;
-		conf_error_key(b->t, conf_get(conf_get(sources, s->name.s), "file"),
+		conf_error_key(b->t, at,
 			       "files cannot be read with `exchange:`: ingests on several hosts "
 			       "share their sources through the broker, and how far a file was "
 			       "read is known to its lanes alone");

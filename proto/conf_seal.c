@@ -445,12 +445,14 @@ static void
 raw_make(struct conf_build *b, unsigned source)
 {
 	struct source *s = &b->m->sources[source];
+	/* None: a name that was too long by itself, and has been told. */
+	struct conf_node *at = conf_get(conf_get(b->t->root, "sources"), s->name.s);
 	char name[2 * NAME_BYTES_MAX];
 
 	snprintf(name, sizeof name, "raw_%s", s->name.s);
-	if (strlen(name) > NAME_BYTES_MAX)
-		conf_error_key(b->t, conf_get(conf_get(b->t->root, "sources"), s->name.s),
-			       "with raw_ this name is longer than %d bytes", NAME_BYTES_MAX);
+	if (at && strlen(name) > NAME_BYTES_MAX)
+		conf_error_key(b->t, at, "with raw_ this name is longer than %d bytes",
+			       NAME_BYTES_MAX);
 	struct table *t = table_new(b, name, TABLE_RAW, (int)source);
 	t->columns = mem_zero(s->fields_n, sizeof *t->columns);
 	for (unsigned i = 0; i < s->fields_n; i++) {

@@ -74,6 +74,30 @@ variables_setup(void **state)
 	return 0;
 }
 
+/* A source's name that is too long is told, once, and what is made of sources does without. */
+static void
+test_a_name_too_long(void **state)
+{
+	static const char *const more[] = {"raw: warehouse\nkeys: keys",
+					   "exchange: { brokers: \"localhost:9092\" }"};
+	char name[200], text[2000];
+
+	(void)state;
+	memset(name, 'a', sizeof name - 1);
+	name[sizeof name - 1] = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		int n = snprintf(
+		    text, sizeof text,
+		    "pipeline: p\n%s\ncorrelate: { by: id, folds: { n: { count: %s } } }\n"
+		    "sources:\n  %s:\n    file: { path: \"/x/*\" }\n    time: none\n"
+		    "    fields: { id: text, name: { type: text, sensitive: identity } }\n"
+		    "warehouse: { postgresql: { dsn: \"x\", logins: l } }\n"
+		    "tables: { f: { kind: fact, grain: process, key: id, columns: { n: n } } }\n",
+		    more[i], name, name);
+		assert_true(refused(text, (size_t)n, "63"));
+	}
+}
+
 /* ---- the example ---- */
 
 static void
@@ -1148,19 +1172,33 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(example_sources),	     cmocka_unit_test(example_folds),
-	    cmocka_unit_test(example_tables),	     cmocka_unit_test(examples_valid),
-	    cmocka_unit_test(example_sealed),	     cmocka_unit_test(everything_read),
-	    cmocka_unit_test(slices_agree),	     cmocka_unit_test(slice_not_of_another_role),
-	    cmocka_unit_test(sealing_fields),	     cmocka_unit_test(sealing_tables),
-	    cmocka_unit_test(aggregates_read),	     cmocka_unit_test(handoffs_read),
-	    cmocka_unit_test(exchange_read),	     cmocka_unit_test(sealing_unused),
-	    cmocka_unit_test(sealing_fold_identity), cmocka_unit_test(secrets_by_role),
-	    cmocka_unit_test(secrets_not_printed),   cmocka_unit_test(secret_bytes),
-	    cmocka_unit_test(fold_identity),	     cmocka_unit_test(bounds_reached),
-	    cmocka_unit_test(hostile_sizes),	     cmocka_unit_test(every_error_counts),
-	    cmocka_unit_test(report_json),	     cmocka_unit_test(missing_file),
-	    cmocka_unit_test(reference_is_current),  cmocka_unit_test(documents_valid),
+	    cmocka_unit_test(test_a_name_too_long),
+	    cmocka_unit_test(example_sources),
+	    cmocka_unit_test(example_folds),
+	    cmocka_unit_test(example_tables),
+	    cmocka_unit_test(examples_valid),
+	    cmocka_unit_test(example_sealed),
+	    cmocka_unit_test(everything_read),
+	    cmocka_unit_test(slices_agree),
+	    cmocka_unit_test(slice_not_of_another_role),
+	    cmocka_unit_test(sealing_fields),
+	    cmocka_unit_test(sealing_tables),
+	    cmocka_unit_test(aggregates_read),
+	    cmocka_unit_test(handoffs_read),
+	    cmocka_unit_test(exchange_read),
+	    cmocka_unit_test(sealing_unused),
+	    cmocka_unit_test(sealing_fold_identity),
+	    cmocka_unit_test(secrets_by_role),
+	    cmocka_unit_test(secrets_not_printed),
+	    cmocka_unit_test(secret_bytes),
+	    cmocka_unit_test(fold_identity),
+	    cmocka_unit_test(bounds_reached),
+	    cmocka_unit_test(hostile_sizes),
+	    cmocka_unit_test(every_error_counts),
+	    cmocka_unit_test(report_json),
+	    cmocka_unit_test(missing_file),
+	    cmocka_unit_test(reference_is_current),
+	    cmocka_unit_test(documents_valid),
 	};
 
 	return cmocka_run_group_tests_name("conf", tests, variables_setup, NULL);
