@@ -375,7 +375,8 @@ conf_sources(struct conf_build *b)
 			       SOURCES_MAX, sources->members);
 		return;
 	}
-	m->sources = mem_zero(sources->members, sizeof *m->sources);
+	/* One more for the exchange: messages point at names in here, so it never moves. */
+	m->sources = mem_zero(sources->members + 1, sizeof *m->sources);
 	for (struct conf_node *n = sources->first; n; n = n->next) {
 		struct source *s = &m->sources[m->sources_n++];
 		source_read(b, s, n);
