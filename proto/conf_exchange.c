@@ -83,7 +83,7 @@ source_add(struct model *m)
 	for (unsigned i = 0; i < m->sources_n; i++)
 		if (m->sources[i].time != TIME_NONE && !m->sources[i].reference)
 			s.time = TIME_OF_BROKER; /* covers of its partitions carry a time */
-	m->sources[m->sources_n++] = s; /* conf_source.c has left the room */
+	m->sources[m->sources_n++] = s;		 /* conf_source.c has left the room */
 }
 
 void
