@@ -13,7 +13,6 @@ if ! $buildah inspect --type image "$base" >/dev/null 2>&1; then
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
 	debootstrap --variant=minbase bookworm "$work/root" "$mirror" >"$work/log" 2>&1 || { tail "$work/log" >&2; exit 69; }
-	cp /etc/apt/apt.conf.d/*proxy* "$work/root/etc/apt/apt.conf.d/" 2>/dev/null || true
 	container=$($buildah from scratch)
 	$buildah add -q "$container" "$work/root" / >/dev/null
 	$buildah commit -q "$container" "$base" >/dev/null
