@@ -2,26 +2,7 @@
 
 #include <string.h>
 
-/* Length of the UTF-8 sequence at s, 0 when the bytes there are none. */
-static size_t
-utf8_length(const uint8_t *s, size_t n)
-{
-	size_t len = s[0] < 0x80		   ? 1
-		     : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-		     : (s[0] & 0xf0) == 0xe0	   ? 3
-		     : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-						   : 0;
-
-	if (!len || len > n)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
-		return 0;
-	return len;
-}
+#include "expr/utf8.h"
 
 static void
 json_byte(struct buf *b, uint8_t c)
@@ -50,18 +31,16 @@ json_byte(struct buf *b, uint8_t c)
 void
 cli_json_n(struct buf *b, const char *s, size_t n)
 {
-	const uint8_t *p = (const uint8_t *)s;
-
 	buf_byte(b, '"');
 	for (size_t i = 0; i < n;) {
-		size_t len = utf8_length(p + i, n - i);
+		size_t len = s[i] ? utf8_character(s + i, n - i) : 1;
 		if (len == 0) {
 			buf_text(b, "\\ufffd");
 			i++;
 		} else if (len == 1) {
-			json_byte(b, p[i++]);
+			json_byte(b, (uint8_t)s[i++]);
 		} else {
-			buf_add(b, p + i, len);
+			buf_add(b, s + i, len);
 			i += len;
 		}
 	}

@@ -9,20 +9,6 @@
 
 #include "mem.h"
 
-static struct conf_node *
-map_of(struct conf_node *n)
-{
-	return n && n->kind == CONF_MAP ? n : NULL;
-}
-
-static struct conf_node *
-scalar_of(struct conf_node *map, const char *key)
-{
-	struct conf_node *n = conf_good(map, key);
-
-	return n && n->kind == CONF_SCALAR ? n : NULL;
-}
-
 /* ---- columns ---- */
 
 static int
@@ -214,7 +200,7 @@ measure_column(struct conf_build *b, const struct table *fact, struct measure *m
 static void
 measure_read(struct conf_build *b, const struct table *fact, struct measure *m, struct conf_node *n)
 {
-	struct conf_node *sum = scalar_of(n, "sum"), *avg = scalar_of(n, "avg");
+	struct conf_node *sum = conf_scalar_of(n, "sum"), *avg = conf_scalar_of(n, "avg");
 
 	name_set(&m->name, n->key);
 	m->op = MEASURE_COUNT;
@@ -317,9 +303,9 @@ name_check(struct conf_build *b, struct conf_node *n)
 static void
 aggregate_read(struct conf_build *b, struct aggregate *a, struct conf_node *n)
 {
-	struct conf_node *fact = scalar_of(n, "fact");
+	struct conf_node *fact = conf_scalar_of(n, "fact");
 	struct conf_node *by = conf_good(n, "by"), *measures = conf_good(n, "measures");
-	struct conf_node *comment = scalar_of(n, "comment");
+	struct conf_node *comment = conf_scalar_of(n, "comment");
 
 	name_set(&a->name, n->key);
 	name_check(b, n);
@@ -335,16 +321,16 @@ aggregate_read(struct conf_build *b, struct aggregate *a, struct conf_node *n)
 		return;
 	if (by && by->kind == CONF_LIST)
 		by_read(b, a, by);
-	if (map_of(measures))
+	if (conf_map_of(measures))
 		measures_read(b, a, measures);
-	subject_read(b, a, scalar_of(n, "subject"));
+	subject_read(b, a, conf_scalar_of(n, "subject"));
 	overlap_check(b, a, n);
 }
 
 void
 conf_aggregates(struct conf_build *b)
 {
-	struct conf_node *aggregates = map_of(conf_get(b->t->root, "aggregates"));
+	struct conf_node *aggregates = conf_map_of(conf_get(b->t->root, "aggregates"));
 	struct model *m = b->m;
 
 	if (!aggregates)
@@ -357,7 +343,7 @@ conf_aggregates(struct conf_build *b)
 	}
 	m->aggregates = mem_zero(aggregates->members, sizeof *m->aggregates);
 	for (struct conf_node *n = aggregates->first; n; n = n->next) {
-		if (map_of(n) && n->option)
+		if (conf_map_of(n) && n->option)
 			aggregate_read(b, &m->aggregates[m->aggregates_n++], n);
 	}
 }

@@ -9,18 +9,10 @@
 
 #include "mem.h"
 
-static struct conf_node *
-scalar_of(struct conf_node *map, const char *key)
-{
-	struct conf_node *n = conf_good(map, key);
-
-	return n && n->kind == CONF_SCALAR ? n : NULL;
-}
-
 static char *
 text_of(struct conf_node *map, const char *key)
 {
-	struct conf_node *n = scalar_of(map, key);
+	struct conf_node *n = conf_scalar_of(map, key);
 
 	return n ? mem_string(n->text) : NULL;
 }
@@ -109,7 +101,7 @@ recipients_read(struct conf_build *b, struct handoff *h, struct conf_node *list)
 static void
 handoff_read(struct conf_build *b, struct handoff *h, struct conf_node *n)
 {
-	struct conf_node *query = scalar_of(n, "query"), *list = conf_good(n, "recipients");
+	struct conf_node *query = conf_scalar_of(n, "query"), *list = conf_good(n, "recipients");
 
 	name_set(&h->name, n->key);
 	h->query = text_of(n, "query");

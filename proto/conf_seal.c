@@ -16,20 +16,6 @@ static const char field_unknown[] = "$unknown";
 /* Padding, as exponents of 2, where a field says nothing of it (SEALING "Bytes"). */
 enum { PAD_SHORT = 4, PAD_TEXT = 8 };
 
-static struct conf_node *
-map_of(struct conf_node *n)
-{
-	return n && n->kind == CONF_MAP ? n : NULL;
-}
-
-static struct conf_node *
-scalar_of(struct conf_node *map, const char *key)
-{
-	struct conf_node *n = conf_good(map, key);
-
-	return n && n->kind == CONF_SCALAR ? n : NULL;
-}
-
 enum value_type
 conf_field_type(const struct field *f)
 {
@@ -169,8 +155,8 @@ conf_classes(struct conf_build *b)
 static void
 class_read(struct conf_build *b, struct field *f, struct conf_node *n)
 {
-	struct conf_node *class = scalar_of(n, "sensitive");
-	struct conf_node *pad = scalar_of(n, "pad");
+	struct conf_node *class = conf_scalar_of(n, "sensitive");
+	struct conf_node *pad = conf_scalar_of(n, "pad");
 	int step = conf_word(n, "pad", -1);
 
 	if (class)
@@ -190,8 +176,8 @@ class_read(struct conf_build *b, struct field *f, struct conf_node *n)
 static void
 token_read(struct conf_build *b, struct field *f, struct conf_node *n)
 {
-	struct conf_node *token = scalar_of(n, "token");
-	struct conf_node *canonical = scalar_of(n, "canonical");
+	struct conf_node *token = conf_scalar_of(n, "token");
+	struct conf_node *canonical = conf_scalar_of(n, "canonical");
 
 	if (canonical && !conf_get(n, "token"))
 		conf_error_key(b->t, canonical,
@@ -223,7 +209,7 @@ conf_seal_field(struct conf_build *b, struct source *s, struct conf_node *n)
 	struct field *f = &s->fields[of];
 	char name[2 * NAME_BYTES_MAX];
 
-	if (!map_of(n))
+	if (!conf_map_of(n))
 		return;
 	class_read(b, f, n);
 	token_read(b, f, n);
@@ -247,11 +233,11 @@ conf_seal_field(struct conf_build *b, struct source *s, struct conf_node *n)
 unsigned
 conf_fields_made(struct conf_node *source)
 {
-	struct conf_node *fields = map_of(conf_get(source, "fields"));
-	unsigned n = map_of(conf_get(source, "unknown_fields")) != NULL;
+	struct conf_node *fields = conf_map_of(conf_get(source, "fields"));
+	unsigned n = conf_map_of(conf_get(source, "unknown_fields")) != NULL;
 
 	for (struct conf_node *f = fields ? fields->first : NULL; f; f = f->next)
-		n += map_of(f) && conf_get(f, "token");
+		n += conf_map_of(f) && conf_get(f, "token");
 	return n;
 }
 
@@ -271,7 +257,7 @@ conf_unknown_fields(struct conf_build *b, struct source *s, struct conf_node *n)
 				   "\"unknown_fields\" must be drop, reject or { seal: CLASS }");
 		return;
 	}
-	seal = scalar_of(what, "seal");
+	seal = conf_scalar_of(what, "seal");
 	if (!conf_get(what, "seal"))
 		conf_error_key(b->t, what,
 			       "\"unknown_fields\" must be drop, reject or { seal: CLASS }");

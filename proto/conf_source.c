@@ -9,12 +9,6 @@
 
 #include "mem.h"
 
-static struct conf_node *
-map_of(struct conf_node *n)
-{
-	return n && n->kind == CONF_MAP ? n : NULL;
-}
-
 static char *
 text_of(const struct conf_node *map, const char *key)
 {
@@ -160,8 +154,8 @@ derive_read(struct conf_build *b, struct source *s, struct conf_node *n)
 static void
 fields_read(struct conf_build *b, struct source *s, struct conf_node *n)
 {
-	struct conf_node *fields = map_of(conf_get(n, "fields"));
-	struct conf_node *derive = map_of(conf_get(n, "derive"));
+	struct conf_node *fields = conf_map_of(conf_get(n, "fields"));
+	struct conf_node *derive = conf_map_of(conf_get(n, "derive"));
 	unsigned made = conf_fields_made(n);
 	unsigned count = (fields ? fields->members : 0) + (derive ? derive->members : 0) + made;
 
@@ -225,7 +219,7 @@ time_read(struct conf_build *b, struct source *s, struct conf_node *n)
 static void
 kafka_read(struct source *s, struct conf_node *n)
 {
-	struct conf_node *properties = map_of(conf_get(n, "properties"));
+	struct conf_node *properties = conf_map_of(conf_get(n, "properties"));
 
 	s->brokers = text_of(n, "brokers");
 	s->topic = text_of(n, "topic");
@@ -292,9 +286,9 @@ file_source_read(struct conf_build *b, struct source *s, struct conf_node *n)
 static void
 kind_read(struct conf_build *b, struct source *s, struct conf_node *n)
 {
-	struct conf_node *kafka = map_of(conf_get(n, "kafka"));
-	struct conf_node *rabbit = map_of(conf_get(n, "rabbitmq"));
-	struct conf_node *file = map_of(conf_get(n, "file"));
+	struct conf_node *kafka = conf_map_of(conf_get(n, "kafka"));
+	struct conf_node *rabbit = conf_map_of(conf_get(n, "rabbitmq"));
+	struct conf_node *file = conf_map_of(conf_get(n, "file"));
 
 	s->kind = kafka	   ? SOURCE_KAFKA
 		  : rabbit ? SOURCE_RABBITMQ
@@ -362,7 +356,7 @@ source_read(struct conf_build *b, struct source *s, struct conf_node *n)
 void
 conf_sources(struct conf_build *b)
 {
-	struct conf_node *sources = map_of(conf_get(b->t->root, "sources"));
+	struct conf_node *sources = conf_map_of(conf_get(b->t->root, "sources"));
 	struct model *m = b->m;
 	struct conf_node *queue = NULL;
 

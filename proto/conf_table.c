@@ -11,20 +11,6 @@
 
 enum { CALENDAR_DAYS_MAX = 366 * 400 };
 
-static struct conf_node *
-map_of(struct conf_node *n)
-{
-	return n && n->kind == CONF_MAP ? n : NULL;
-}
-
-static struct conf_node *
-scalar_of(struct conf_node *map, const char *key)
-{
-	struct conf_node *n = conf_good(map, key);
-
-	return n && n->kind == CONF_SCALAR ? n : NULL;
-}
-
 /* `<name>_key`, the name without "dim_". False: reported. */
 static bool
 key_column(struct conf_build *b, struct conf_node *n, const char *name, struct name *out)
@@ -62,8 +48,8 @@ key_needed(struct conf_build *b, struct conf_node *n, const char *key, const cha
 static void
 fact_read(struct conf_build *b, struct table *t, struct conf_node *n)
 {
-	struct conf_node *grain = scalar_of(n, "grain");
-	struct conf_node *key = scalar_of(n, "key");
+	struct conf_node *grain = conf_scalar_of(n, "grain");
+	struct conf_node *key = conf_scalar_of(n, "key");
 
 	key_excluded(b, n, "from", "dimensions and calendars");
 	key_excluded(b, n, "to", "calendars");
@@ -104,8 +90,8 @@ natural_key_suits(enum value_type t)
 static void
 dimension_read(struct conf_build *b, struct table *t, struct conf_node *n)
 {
-	struct conf_node *from = scalar_of(n, "from");
-	struct conf_node *key = scalar_of(n, "key");
+	struct conf_node *from = conf_scalar_of(n, "from");
+	struct conf_node *key = conf_scalar_of(n, "key");
 
 	key_excluded(b, n, "grain", "facts");
 	key_excluded(b, n, "to", "calendars");
@@ -145,8 +131,8 @@ dimension_read(struct conf_build *b, struct table *t, struct conf_node *n)
 static void
 calendar_read(struct conf_build *b, struct table *t, struct conf_node *n)
 {
-	struct conf_node *from = scalar_of(n, "from");
-	struct conf_node *to = scalar_of(n, "to");
+	struct conf_node *from = conf_scalar_of(n, "from");
+	struct conf_node *to = conf_scalar_of(n, "to");
 	struct err e;
 
 	key_excluded(b, n, "grain", "facts");
@@ -175,8 +161,8 @@ calendar_read(struct conf_build *b, struct table *t, struct conf_node *n)
 static bool
 table_read(struct conf_build *b, struct table *t, struct conf_node *n)
 {
-	struct conf_node *kind = map_of(n) && n->option ? scalar_of(n, "kind") : NULL;
-	struct conf_node *comment = kind ? scalar_of(n, "comment") : NULL;
+	struct conf_node *kind = conf_map_of(n) && n->option ? conf_scalar_of(n, "kind") : NULL;
+	struct conf_node *comment = kind ? conf_scalar_of(n, "comment") : NULL;
 
 	name_set(&t->name, n->key);
 	t->grain = -1;
@@ -208,7 +194,7 @@ static bool
 table_scope(struct conf_build *b, const struct table *t, struct conf_node *n,
 	    struct conf_scope *out)
 {
-	struct conf_node *grain = scalar_of(n, t->kind == TABLE_FACT ? "grain" : "from");
+	struct conf_node *grain = conf_scalar_of(n, t->kind == TABLE_FACT ? "grain" : "from");
 
 	if (!grain)
 		return false;
@@ -225,9 +211,9 @@ static void
 column_read(struct conf_build *b, struct conf_scope *scope, struct column *c, struct conf_node *n)
 {
 	c->slot = -1;
-	struct conf_node *expr = scalar_of(n, "expr");
-	struct conf_node *comment = scalar_of(n, "comment");
-	struct conf_node *scale = scalar_of(n, "scale");
+	struct conf_node *expr = conf_scalar_of(n, "expr");
+	struct conf_node *comment = conf_scalar_of(n, "comment");
+	struct conf_node *scale = conf_scalar_of(n, "scale");
 	enum value_type want = conf_type(n);
 
 	name_set(&c->name, n->key);
@@ -253,7 +239,7 @@ column_read(struct conf_build *b, struct conf_scope *scope, struct column *c, st
 static void
 columns_read(struct conf_build *b, struct table *t, struct conf_node *n)
 {
-	struct conf_node *columns = map_of(conf_get(n, "columns"));
+	struct conf_node *columns = conf_map_of(conf_get(n, "columns"));
 	struct conf_scope scope;
 
 	if (!columns || t->kind == TABLE_CALENDAR || !table_scope(b, t, n, &scope))
@@ -326,8 +312,8 @@ static void
 reference_read(struct conf_build *b, struct conf_scope *scope, struct reference *r,
 	       struct conf_node *n)
 {
-	struct conf_node *dimension = scalar_of(n, "dimension");
-	struct conf_node *value = scalar_of(n, "value");
+	struct conf_node *dimension = conf_scalar_of(n, "dimension");
+	struct conf_node *value = conf_scalar_of(n, "value");
 	const char *name = dimension ? dimension->text : n->key;
 
 	key_column(b, n, n->key, &r->column);
@@ -348,7 +334,7 @@ reference_read(struct conf_build *b, struct conf_scope *scope, struct reference 
 static void
 references_read(struct conf_build *b, struct table *t, struct conf_node *n)
 {
-	struct conf_node *references = map_of(conf_get(n, "references"));
+	struct conf_node *references = conf_map_of(conf_get(n, "references"));
 	struct conf_scope scope;
 
 	if (!references || t->kind != TABLE_FACT || !table_scope(b, t, n, &scope))
@@ -394,9 +380,9 @@ made_has(const struct table *t, const char *name)
 static void
 column_names_check(struct conf_build *b, const struct table *t, struct conf_node *n)
 {
-	struct conf_node *columns = map_of(conf_get(n, "columns"));
-	struct conf_node *references = map_of(conf_get(n, "references"));
-	struct conf_node *key = scalar_of(n, "key");
+	struct conf_node *columns = conf_map_of(conf_get(n, "columns"));
+	struct conf_node *references = conf_map_of(conf_get(n, "references"));
+	struct conf_node *key = conf_scalar_of(n, "key");
 
 	if (key && (made_has(t, t->key.s) || strcmp(t->key.s, t->surrogate.s) == 0))
 		conf_error(b->t, key,
@@ -434,7 +420,7 @@ column_names_check(struct conf_build *b, const struct table *t, struct conf_node
 void
 conf_tables(struct conf_build *b)
 {
-	struct conf_node *tables = map_of(conf_get(b->t->root, "tables"));
+	struct conf_node *tables = conf_map_of(conf_get(b->t->root, "tables"));
 	struct model *m = b->m;
 	bool known[TABLES_MAX] = {false};
 	unsigned i = 0, declared = tables ? tables->members : 0, made = conf_tables_made(m);

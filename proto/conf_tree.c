@@ -166,6 +166,20 @@ conf_good(const struct conf_node *n, const char *key)
 	return c && !c->bad && c->option ? c : NULL;
 }
 
+struct conf_node *
+conf_map_of(struct conf_node *n)
+{
+	return n && n->kind == CONF_MAP ? n : NULL;
+}
+
+struct conf_node *
+conf_scalar_of(const struct conf_node *map, const char *key)
+{
+	struct conf_node *n = conf_good(map, key);
+
+	return n && n->kind == CONF_SCALAR ? n : NULL;
+}
+
 void
 conf_path(const struct conf_node *n, struct buf *out)
 {

@@ -148,6 +148,9 @@ struct conf_node *conf_node_next(const struct conf_node *root, struct conf_node 
 struct conf_node *conf_get(const struct conf_node *n, const char *key);
 /* The same, only if nothing is wrong about it: NULL otherwise. */
 struct conf_node *conf_good(const struct conf_node *n, const char *key);
+/* n if it is a map; the member of that key if it is a scalar and nothing is wrong; else NULL. */
+struct conf_node *conf_map_of(struct conf_node *n);
+struct conf_node *conf_scalar_of(const struct conf_node *map, const char *key);
 void conf_path(const struct conf_node *n, struct buf *out); /* "sources.offer.rabbitmq.url" */
 /*
  * Where byte `at` of a scalar's text stands in the tree's text, through quotes, escapes and

@@ -89,6 +89,9 @@ MUSTCHECK bool frame_head_decode(const uint8_t *p, size_t n, struct frame_head *
 /* ---- partitions ---- */
 enum partition_kind { PARTITION_DURABLE, PARTITION_TRANSIENT };
 
+/* Label of the transient partition on which dead letters of a source are sent again. */
+#define PARTITION_DEAD "$dead"
+
 struct partition {	 /* OWN, ASK (id 0), PART */
 	uint32_t id;	 /* given by load, from 1; fits PostgreSQL's integer */
 	uint16_t source; /* index in the model */

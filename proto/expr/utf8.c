@@ -2,10 +2,10 @@
 
 #include <string.h>
 
-/* Bytes of the well-formed character at s, 0 when it is none. */
-static size_t
-character_check(const uint8_t *s, size_t n)
+size_t
+utf8_character(const char *text, size_t n)
 {
+	const uint8_t *s = (const uint8_t *)text;
 	static const uint32_t least[] = {0, 0x01, 0x80, 0x800, 0x10000};
 	size_t size = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
 
@@ -25,7 +25,7 @@ bool
 utf8_check(const char *s, size_t n, size_t *bad)
 {
 	for (size_t at = 0; at < n;) {
-		size_t size = character_check((const uint8_t *)s + at, n - at);
+		size_t size = utf8_character(s + at, n - at);
 		if (!size) {
 			*bad = at;
 			return false;

@@ -12,6 +12,9 @@
 /* Strict: no overlong forms, surrogates or NUL. *bad is the offset of the first wrong byte. */
 bool utf8_check(const char *s, size_t n, size_t *bad);
 
+/* Bytes of the well-formed character at s (n at least 1); 0: there is none. NUL is none. */
+size_t utf8_character(const char *s, size_t n);
+
 /* Bytes of the character at s: 1 to 4, never past n (n at least 1). */
 static inline size_t
 utf8_size(const char *s, size_t n)

@@ -56,14 +56,10 @@ name_list_remove(struct name_list *l, const char *name)
 /* ---- ownership ---- */
 
 void
-policy_free(struct policy *p)
+policy_model_part_free(struct policy *p)
 {
-	for (unsigned i = 0; i < p->classes_n; i++)
-		free(p->classes[i].roles.s);
 	for (unsigned i = 0; i < p->sensitive_n; i++)
 		free(p->sensitive[i].digests);
-	for (unsigned i = 0; i < p->members_n; i++)
-		free(p->members[i].roles.s);
 	for (unsigned i = 0; i < p->handoffs_n; i++) {
 		free(p->handoffs[i].columns.s);
 		free(p->handoffs[i].recipients.s);
@@ -73,13 +69,28 @@ policy_free(struct policy *p)
 		free(p->sources[i].where);
 		free(p->sources[i].clear);
 	}
+	free(p->sensitive);
+	free(p->handoffs);
+	free(p->sources);
+	p->sensitive = NULL;
+	p->handoffs = NULL;
+	p->sources = NULL;
+	p->sensitive_n = p->handoffs_n = p->sources_n = 0;
+	p->unknown_class = (struct name){{0}};
+}
+
+void
+policy_free(struct policy *p)
+{
+	policy_model_part_free(p);
+	for (unsigned i = 0; i < p->classes_n; i++)
+		free(p->classes[i].roles.s);
+	for (unsigned i = 0; i < p->members_n; i++)
+		free(p->members[i].roles.s);
 	free(p->classes);
 	free(p->roles);
 	free(p->sealers);
-	free(p->sensitive);
 	free(p->members);
-	free(p->handoffs);
-	free(p->sources);
 	free(p->tokens);
 	*p = (struct policy){0};
 }

@@ -156,6 +156,8 @@ struct policy {
 
 /* A zeroed struct policy is an empty one. All arrays are owned; policy_free leaves an empty one. */
 void policy_free(struct policy *p);
+/* What policy_of_model replaces, freed and empty. */
+void policy_model_part_free(struct policy *p);
 void policy_copy(struct policy *to, const struct policy *from); /* to: empty */
 
 /* ---- editing: each adds a zeroed element at the end and returns it, valid until the next ---- */

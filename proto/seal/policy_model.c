@@ -153,34 +153,10 @@ handoff_take(struct policy *p, const struct handoff *h)
 	to->purpose = mem_string(h->purpose ? h->purpose : "");
 }
 
-static void
-model_part_free(struct policy *p)
-{
-	for (unsigned i = 0; i < p->sensitive_n; i++)
-		free(p->sensitive[i].digests);
-	for (unsigned i = 0; i < p->handoffs_n; i++) {
-		free(p->handoffs[i].columns.s);
-		free(p->handoffs[i].recipients.s);
-		free(p->handoffs[i].purpose);
-	}
-	for (unsigned i = 0; i < p->sources_n; i++) {
-		free(p->sources[i].where);
-		free(p->sources[i].clear);
-	}
-	free(p->sensitive);
-	free(p->handoffs);
-	free(p->sources);
-	p->sensitive = NULL;
-	p->handoffs = NULL;
-	p->sources = NULL;
-	p->sensitive_n = p->handoffs_n = p->sources_n = 0;
-	p->unknown_class = (struct name){{0}};
-}
-
 void
 policy_of_model(struct policy *p, const struct model *m)
 {
-	model_part_free(p);
+	policy_model_part_free(p);
 	p->pipeline = m->pipeline;
 	for (unsigned i = 0; i < m->sources_n; i++)
 		if (m->sources[i].kind != SOURCE_EXCHANGE)

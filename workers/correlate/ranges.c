@@ -68,8 +68,7 @@ ranges_add(struct ranges *r, const struct partition *p, struct place **out, bool
 	q->is = *p;
 	q->is.label = mem_string_n(p->label, p->label_len);
 	q->number = r->places_n;
-	q->dead_letters =
-	    p->kind == PARTITION_TRANSIENT && !strcmp(q->is.label, PARTITION_DEAD_LETTERS);
+	q->dead_letters = p->kind == PARTITION_TRANSIENT && !strcmp(q->is.label, PARTITION_DEAD);
 	q->highest = -1;
 	vectors_make(r, q);
 	if (r->places_n == r->places_cap) {

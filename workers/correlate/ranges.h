@@ -11,9 +11,6 @@
 
 #include "wire.h"
 
-/* Label of the partition by which dead letters are sent again. */
-#define PARTITION_DEAD_LETTERS "$dead"
-
 enum {
 	PARTITION_ID_MAX = 1 << 24, /* ids are dense, given from 1 */
 	RANGE_NONE = UINT16_MAX,

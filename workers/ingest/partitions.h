@@ -16,8 +16,6 @@
 #include "source.h"
 #include "wire.h"
 
-#define PARTITION_DEAD "$dead" /* label of the partition of dead letters sent again, of a source */
-
 enum part_state {
 	PART_KNOWN,  /* told by OWN, its source has not shown it yet */
 	PART_ABSENT, /* known, and its source was listed without it: told as caught up */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "expr/utf8.h"
 #include "log.h"
 #include "origin.h"
 
@@ -32,30 +33,11 @@ struct opened {
 
 /* ---- JSON ---- */
 
-static size_t
-utf8_length(const uint8_t *s, size_t n)
-{
-	size_t len = s[0] < 0x80		   ? 1
-		     : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-		     : (s[0] & 0xf0) == 0xe0	   ? 3
-		     : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-						   : 0;
-
-	if (!len || len > n)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	bool odd = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
-		   (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90);
-	return odd ? 0 : len;
-}
-
 static bool
 is_text(const char *s, size_t n)
 {
 	for (size_t i = 0; i < n;) {
-		size_t len = utf8_length((const uint8_t *)s + i, n - i);
+		size_t len = s[i] ? utf8_character(s + i, n - i) : 1;
 		if (!len)
 			return false;
 		i += len;

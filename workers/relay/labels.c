@@ -124,7 +124,8 @@ labels_add(struct relay *r, uint16_t source, const char *label, size_t len)
 	p->source = source;
 	p->label = mem_string_n(label, len);
 	p->label_len = (uint32_t)len;
-	p->kind = kind == SOURCE_RABBITMQ || (len == 5 && !memcmp(label, "$dead", len))
+	p->kind = kind == SOURCE_RABBITMQ ||
+			  (len == strlen(PARTITION_DEAD) && !memcmp(label, PARTITION_DEAD, len))
 		      ? PARTITION_TRANSIENT
 		      : PARTITION_DURABLE;
 	p->number = p->kind == PARTITION_DURABLE ? label_number(label, len) : 0;
