@@ -56,7 +56,7 @@ CLI_OBJ    = $(call objects,cli) $(B)/sql/migrations.o
 SUP_OBJ    = $(call objects,supervisor)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps test unit e2e asan fuzz faults bench demo lint format sizes globals golden-update docs install image clean
+.PHONY: all help deps test unit e2e asan fuzz faults bench demo lint format sizes globals golden-update docs install image k8s-tools k8s-test clean
 .SECONDARY:
 
 all: deps $(BIN)/weir $(ROLES:%=$(BIN)/%) ## build everything into bin/
@@ -198,6 +198,9 @@ install: all ## into PREFIX (default /usr/local)
 
 image: ## the container image, built here by buildah (as root); IMAGE=FILE also writes an OCI archive
 	$(Q)deploy/image.sh $(IMAGE)
+
+k8s-tools: ## Kubernetes itself for k8s-test, built from its Go modules into ~/.cache/weir-kube (minutes, once)
+	$(Q)tests/k8s/build.sh $(or $(PROGRAMS),all)
 
 clean: ## remove what was built
 	rm -rf build bin
