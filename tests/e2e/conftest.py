@@ -1,6 +1,7 @@
 """The suite owns its world: each server is started once, at first use, on free ports under one temporary
 directory, and stopped at the end; each test has a database of its own."""
 
+import os
 import pathlib
 import shutil
 import tempfile
@@ -50,6 +51,35 @@ def rabbit(world):
     server = RabbitServer(world / "rabbit").start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def image(world):
+    """Weir's image, built by the project's own file, or of the archive that WEIR_IMAGE names."""
+    import oci
+    if weir_module.ASAN:
+        pytest.skip("the image is built without sanitizers")
+    why_not = oci.unavailable()
+    if why_not:
+        print(f"\n*** NO CONTAINERS HERE ({why_not}): their tests are SKIPPED ***")
+        pytest.skip(why_not)
+    return oci.Image(os.environ.get("WEIR_IMAGE") or oci.build(world / "weir.oci"), world / "image")
+
+
+@pytest.fixture
+def make_container(image, directory):
+    """make_container(name, args, ...): an oci.Container of this test, ended when the test ends."""
+    import oci
+    made = []
+
+    def make(name, args=None, **more):
+        container = oci.Container(image, directory / name, args, **more)
+        made.append(container)
+        return container
+
+    yield make
+    for container in made:
+        container.close()
 
 
 _names = iter(range(1, 1 << 30))

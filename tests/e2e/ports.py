@@ -48,6 +48,11 @@ def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def end_with_parent():
+    """preexec_fn: as die_with_parent, for what must end in an orderly way."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def wait_for(what, condition, timeout, every=0.05):
     """Polls condition() until it is true and returns its value; TimeoutError names `what`."""
     end = time.monotonic() + timeout
