@@ -22,14 +22,14 @@ enum { ONLY_BYTES = 256 };
 	     "take the pipeline over from an instance that still holds it"},                       \
 	    {"policy-root", 0, OPTION_VALUE, "FILE",                                               \
 	     "refuse a pipeline that does not seal under this root (root.pub)"},                   \
+	    {"only", 0, OPTION_VALUE, "ROLE,...",                                                  \
+	     "these roles alone (\"lanes\": relay, correlate, transform, load, task)"},            \
 	{                                                                                          \
 		"no-progress", 0, OPTION_FLAG, NULL, "no progress line, even on a terminal"        \
 	}
 
 const struct option_row options_up[] = {
     OPTIONS_OF_BOTH,
-    {"only", 0, OPTION_VALUE, "ROLE,...",
-     "with exchange: these roles alone (\"lanes\": relay, correlate, transform, load, task)"},
     {NULL, 0, OPTION_FLAG, NULL, NULL},
 };
 
@@ -151,7 +151,7 @@ start_run(struct cli *c, const char *mode)
 	if (!cli_model(c, path, &m, &code))
 		return code;
 	bool good = start_prepare(&s, mode, path, m, args_value(a, "instance"), &e);
-	if (good && !bounded && args_value(a, "only")) {
+	if (good && args_value(a, "only")) {
 		/* Whoever lives is asked how it is. */
 		snprintf(only, sizeof only, "%s,%s", args_value(a, "only"), role_name(ROLE_STATUS));
 		add_value(&s, "--only", only);
