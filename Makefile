@@ -39,10 +39,10 @@ LIBS_transform  = $(LIBS_COMMON) $(LIBS_WORKER)
 LIBS_load       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_task       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_science    = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
-LIBS_status     = $(LIBS_COMMON) $(LIBS_WORKER) -lmicrohttpd -ljansson
+LIBS_status     = $(LIBS_COMMON) $(LIBS_WORKER) -lmicrohttpd -ljansson -lcurl
 LIBS_null       = $(LIBS_COMMON) $(LIBS_WORKER)
 LIBS_weir       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -ljansson -lrdkafka
-LIBS_test       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -lrdkafka -lrabbitmq -lsimdjson -lzstd -lz -lmicrohttpd -ljansson \
+LIBS_test       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -lrdkafka -lrabbitmq -lsimdjson -lzstd -lz -lmicrohttpd -ljansson -lcurl \
                   -lcmocka -lstdc++
 
 # relay reads as ingest reads.

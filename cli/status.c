@@ -278,6 +278,11 @@ outcome_tell(const struct picture *x)
 {
 	if (x->answered)
 		return x->ready ? EXIT_DONE : EXIT_TRY_LATER;
+	if (!x->model) {
+		cli_say("nobody answers there. Next: is the address right, may this host reach it, "
+			"and does the supervisor's log say \"status on\"?");
+		return EXIT_UNAVAILABLE;
+	}
 	if (x->beats) {
 		cli_say("it runs, but its status address is not known here. Next: weir status "
 			"--url URL, with "
@@ -315,11 +320,13 @@ status_run(struct cli *c)
 {
 	struct picture x = {0};
 	struct model *m = NULL;
-	bool alone = args_flag(&c->args, "no-database");
+	bool named = args_value(&c->args, "pipeline") || c->args.operands_n > 0;
+	bool asked = args_value(&c->args, "url") != NULL;
+	/* With a URL there need be no pipeline file at hand: then there is no database to ask. */
+	bool alone = args_flag(&c->args, "no-database") || (asked && !named);
 	int code;
 
-	/* With a URL alone there need be no pipeline file at hand. */
-	if (!(alone && args_value(&c->args, "url")) && !cli_model(c, cli_pipeline(c, 0), &m, &code))
+	if (!(alone && asked) && !cli_model(c, cli_pipeline(c, 0), &m, &code))
 		return code;
 	x.model = m;
 	if (!alone)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "roles.h"
 
 /* A scalar member as text, "-" when it is not there. */
 static const char *
@@ -23,6 +24,10 @@ text_of(const json_t *o, const char *name, char *room, size_t n)
 		snprintf(room, n, "%s", json_is_true(v) ? "yes" : "no");
 	else
 		snprintf(room, n, "-");
+	/* Whoever answers at a URL decides what stands here: a terminal stays sane. */
+	for (char *p = room; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = ' ';
 	return *room ? room : "-";
 }
 
@@ -60,11 +65,26 @@ duration_text(double s, struct buf *out)
 		buf_printf(out, "%llds", t);
 }
 
+/* "ingest,keeper,status"; "all" where the whole pool lives under one supervisor. */
+static const char *
+roles_text(const json_t *o, char *room, size_t n)
+{
+	const json_t *only = json_object_get(o, "only"), *role;
+	size_t i, at = 0;
+
+	snprintf(room, n, json_is_null(only) ? "all" : "-");
+	json_array_foreach(only, i, role)
+	{
+		const char *name = json_string_value(role);
+		if (name && at < n)
+			at += (size_t)snprintf(room + at, n - at, "%s%s", at ? "," : "", name);
+	}
+	return room;
+}
+
 static void
 head_text(const json_t *root, struct buf *out)
 {
-	const json_t *commits = json_object_get(root, "commits");
-	const json_t *processes = json_object_get(root, "processes");
 	bool ready = json_is_true(json_object_get(root, "ready"));
 	bool draining = json_is_true(json_object_get(root, "draining"));
 	char a[256], b[256], c[256];
@@ -74,9 +94,20 @@ head_text(const json_t *root, struct buf *out)
 		   : ready  ? "RUNNING"
 			    : "NOT READY");
 	duration_text(json_number_value(json_object_get(root, "uptime_seconds")), out);
-	buf_printf(out, "  generation %s  %s  separation %s\n",
+	buf_printf(out, "  generation %s  %s  separation %s",
 		   text_of(root, "generation", a, sizeof a), text_of(root, "url", b, sizeof b),
 		   text_of(root, "separation", c, sizeof c));
+	buf_printf(out, "  %s, bears %s\n", text_of(root, "instance", a, sizeof a),
+		   roles_text(root, b, sizeof b));
+}
+
+static void
+figures_text(const json_t *root, struct buf *out)
+{
+	const json_t *commits = json_object_get(root, "commits");
+	const json_t *processes = json_object_get(root, "processes");
+	char a[256], b[256], c[256];
+
 	buf_printf(out, "processes: %s opened, %s completed, ",
 		   text_of(processes, "opened", a, sizeof a),
 		   text_of(processes, "completed", b, sizeof b));
@@ -148,6 +179,80 @@ seccomp_text(const json_t *root, struct buf *out)
 	}
 }
 
+/* Why it does not answer, or the first reason why it is not ready. */
+static const char *
+peer_why(const json_t *peer, char *room, size_t n)
+{
+	const json_t *reasons = json_object_get(peer, "reasons");
+	char dependency[32], why[256];
+
+	if (!json_is_true(json_object_get(peer, "up")))
+		return text_of(peer, "why", room, n);
+	if (!json_array_size(reasons))
+		return "";
+	text_of(json_array_get(reasons, 0), "dependency", dependency, sizeof dependency);
+	text_of(json_array_get(reasons, 0), "why", why, sizeof why);
+	snprintf(room, n, "%s: %s", dependency, why);
+	return room;
+}
+
+static const char *
+peer_state(const json_t *peer)
+{
+	if (!json_is_true(json_object_get(peer, "up")))
+		return "NO ANSWER";
+	if (json_is_true(json_object_get(peer, "draining")))
+		return "draining";
+	return json_is_true(json_object_get(peer, "ready")) ? "ready" : "NOT READY";
+}
+
+/* The other supervisors' table, and what to look at. */
+static void
+peers_text(const json_t *root, struct buf *out)
+{
+	static const char *const heads[] = {"address",	  "instance",	"bears",	"state",
+					    "oldest (s)", "separation", "answered (s)", "why"};
+	const json_t *peers = json_object_get(root, "peers"), *peer;
+	const json_t *sum = json_object_get(root, "peers_sum");
+	struct grid *g = grid_new(heads, 8);
+	char a[256], b[512];
+	size_t i;
+
+	buf_printf(out, "peers: %s answer at %s addresses", text_of(sum, "up", a, sizeof a),
+		   text_of(sum, "addresses", b, sizeof b));
+	buf_printf(out, ", %s ready", text_of(sum, "ready", a, sizeof a));
+	buf_printf(out, "; read %s, committed %s", text_of(sum, "events", a, sizeof a),
+		   text_of(sum, "committed", b, sizeof b));
+	buf_printf(out, ", dead %s; oldest uncommitted event %s s\n\n",
+		   text_of(sum, "dead", a, sizeof a),
+		   text_of(sum, "oldest_uncommitted_seconds", b, sizeof b));
+	json_array_foreach(peers, i, peer)
+	{
+		bool there = json_is_string(json_object_get(peer, "address"));
+		grid_cell(g, "%s", text_of(peer, there ? "address" : "url", a, sizeof a));
+		grid_cell(g, "%s", text_of(peer, "instance", a, sizeof a));
+		grid_cell(g, "%s", roles_text(peer, b, sizeof b));
+		grid_cell(g, "%s", peer_state(peer));
+		grid_cell(g, "%s", text_of(peer, "oldest_uncommitted_seconds", a, sizeof a));
+		grid_cell(g, "%s", text_of(peer, "separation", a, sizeof a));
+		grid_cell(g, "%s", text_of(peer, "answer_age_seconds", a, sizeof a));
+		grid_cell(g, "%s", peer_why(peer, b, sizeof b));
+	}
+	grid_print(g, "  ", out);
+	grid_free(g);
+	buf_text(out, "\nOne of them in full: weir status --url http://ADDRESS\n");
+}
+
+/* Status alone: it has read and written nothing itself. */
+static bool
+bears_data(const json_t *root)
+{
+	const json_t *only = json_object_get(root, "only");
+	const char *first = json_string_value(json_array_get(only, 0));
+
+	return json_array_size(only) != 1 || !first || strcmp(first, role_name(ROLE_STATUS)) != 0;
+}
+
 bool
 status_text(const char *json, size_t n, struct buf *out, struct err *e)
 {
@@ -169,11 +274,17 @@ status_text(const char *json, size_t n, struct buf *out, struct err *e)
 		return err_set(e, EXIT_BUG, "the answer of the supervisor is no JSON object");
 	}
 	head_text(root, out);
+	if (bears_data(root))
+		figures_text(root, out);
 	unready_text(root, out);
 	seccomp_text(root, out);
 	deaths_text(root, out);
-	list_grid(root, "sources", sources, source_heads, 8, out);
-	list_grid(root, "tables", tables, table_heads, 2, out);
+	if (json_is_array(json_object_get(root, "peers")))
+		peers_text(root, out);
+	if (bears_data(root)) {
+		list_grid(root, "sources", sources, source_heads, 8, out);
+		list_grid(root, "tables", tables, table_heads, 2, out);
+	}
 	list_grid(root, "workers", workers, worker_heads, 7, out);
 	buf_byte(out, '\n');
 	json_decref(root);

@@ -141,5 +141,6 @@ conf_model(struct conf_tree *t, struct model *m)
 	conf_tables(&b);
 	conf_aggregates(&b);
 	conf_handoffs(&b);
+	conf_peers(&b);
 	conf_exchange(&b);
 }

@@ -193,6 +193,7 @@ void conf_folds(struct conf_build *b, struct conf_node *folds);
 void conf_tables(struct conf_build *b);	    /* after correlate */
 void conf_aggregates(struct conf_build *b); /* after tables */
 void conf_handoffs(struct conf_build *b);
+void conf_peers(struct conf_build *b);
 /* Last: it adds a source that is none of the file's. */
 void conf_exchange(struct conf_build *b);
 

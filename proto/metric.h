@@ -147,6 +147,10 @@ struct board {
 	_Atomic uint32_t generation;
 	_Atomic uint32_t draining; /* 1 from SIGTERM on */
 	int64_t started_wall_us;
+	uint32_t roles; /* 1 << ROLE_*: those it bears */
+	uint8_t whole;	/* 1: all that the pipeline has */
+	uint8_t apart;	/* 1: process 1 of a namespace of its own, that it shares with no other */
+	_Atomic int64_t beat_us; /* struct mono of the supervisor's last turn */
 	_Atomic uint32_t rows_n;
 	struct board_row rows[BOARD_ROWS_MAX];
 };

@@ -107,6 +107,7 @@ model_free(struct model *m)
 	free(m->keys_dir);
 	free(m->keys_role);
 	free(m->listen);
+	free(m->peers);
 	/* After the expressions, which may hold on to it. */
 	if (m->zone)
 		zone_close(m->zone);

@@ -38,6 +38,7 @@ enum {
 	EXCHANGE_DEAD_BYTES = 1200 * 1024,	 /* the largest dead letter, sealed */
 	EXCHANGE_BYTES_MAX = 1000 * 1000 * 1000, /* of a message: librdkafka's */
 	RECIPIENTS_MAX = 16,
+	PEERS_MAX = 16, /* names of other supervisors' status */
 };
 
 struct name {
@@ -307,6 +308,12 @@ struct limits {				 /* names as in the pipeline file; each has a metric */
 	double dead_letter_limit;	 /* 0.01 of a batch, at least 100 */
 };
 
+/* Where other supervisors' status may be: http://HOST:PORT, taken apart. */
+struct peer_name {
+	char url[264]; /* without a slash at the end */
+	char host[254], port[6];
+};
+
 struct model {
 	struct name pipeline;
 	char *path;	 /* of the pipeline file; for messages */
@@ -353,7 +360,9 @@ struct model {
 	unsigned tables_n;
 	struct limits limits;
 	bool require_sandbox;
-	char *listen;		/* status: HOST:PORT, default 127.0.0.1:0 */
+	char *listen; /* status: HOST:PORT, default 127.0.0.1:0 */
+	struct peer_name *peers;
+	unsigned peers_n;
 	int64_t drain_limit_us; /* 30 s */
 	struct conf_tree *tree; /* conf.c's own: what conf_print_* print from */
 };

@@ -44,6 +44,7 @@ enum {
 	NEED_RELEASE = 1 << 13,
 	NEED_HANDOFF = 1 << 14,
 	NEED_EXCHANGE = 1 << 15,
+	NEED_PEERS = 1 << 16,
 };
 
 enum {

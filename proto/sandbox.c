@@ -230,7 +230,7 @@ static const int refused[] = {SCMP_SYS(execve),
 			      SCMP_SYS(syslog)};
 
 static bool
-filter_fill(scmp_filter_ctx filter, const struct role_row *role)
+filter_fill(scmp_filter_ctx filter, bool net)
 {
 	int r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 
@@ -244,22 +244,25 @@ filter_fill(scmp_filter_ctx filter, const struct role_row *role)
 				     SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
 	if (r == 0 && !SANITIZED)
 		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ptrace), 0);
-	if (r == 0 && !(role->needs & NEED_NET))
+	if (r == 0 && !net)
 		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 1,
 				     SCMP_A0(SCMP_CMP_NE, AF_UNIX));
 	return r == 0;
 }
 
 static bool
-seccomp_enter(const struct role_row *role, uint8_t *on, struct err *e)
+seccomp_enter(const struct sandbox_setup *setup, uint8_t *on, struct err *e)
 {
+	unsigned needs = role_rows[setup->role].needs;
+	bool net = (needs & NEED_NET) || ((needs & NEED_PEERS) && setup->peers);
+
 	*on = SECCOMP_OFF;
 	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0)
 		return true; /* a kernel built without it */
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 	if (!filter)
 		return err_set(e, EXIT_BUG, "seccomp: no filter");
-	bool done = filter_fill(filter, role);
+	bool done = filter_fill(filter, net);
 	int r = done ? seccomp_load(filter) : 0;
 	seccomp_release(filter);
 	if (!done || r != 0) {
@@ -278,7 +281,7 @@ sandbox_enter(const struct sandbox_setup *setup, struct sandbox_report *report, 
 
 	if (!identity_enter(row, &own_uid, e) || !limits_enter(e) ||
 	    !landlock_enter(setup, &report->landlock, e) ||
-	    !seccomp_enter(row, &report->seccomp, e))
+	    !seccomp_enter(setup, &report->seccomp, e))
 		return false;
 	if (own_uid)
 		report->separation = report->landlock ? SEPARATION_BOTH : SEPARATION_UID;

@@ -28,6 +28,7 @@ struct sandbox_report {
 
 struct sandbox_setup {
 	enum role role;
+	bool peers;		     /* NEED_PEERS: there are some to ask */
 	const char *pipe_dir;	     /* where this worker may make sockets; NULL: nowhere */
 	const char *const *readable; /* files it may still open beside the system's (certificates
 	                                that its login names); ends in NULL, may be NULL */

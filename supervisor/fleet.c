@@ -10,6 +10,7 @@
 #include "ask.h"
 #include "board.h"
 #include "log.h"
+#include "part.h"
 
 enum {
 	FRAMES_A_TURN = 64,
@@ -357,16 +358,6 @@ slots_make(struct fleet *f, enum role role, unsigned many, struct err *e)
 bool
 fleet_init(struct fleet *f, const struct fleet_setup *setup, struct err *e)
 {
-	const struct model *m = setup->model;
-	const unsigned many[ROLE_PER_MAX] = {
-	    [ROLE_PER_ONE] = 1,
-	    [ROLE_PER_INGESTS] = m->ingests,
-	    [ROLE_PER_LANES] = m->lanes,
-	    [ROLE_PER_KEEPS] = m->classes_n > 0 || model_exchange(m),
-	    [ROLE_PER_HANDS] = m->handoffs_n > 0,
-	    [ROLE_PER_EXCHANGES] = model_exchange(m),
-	};
-
 	memset(f, 0, sizeof *f);
 	f->setup = *setup;
 	f->phase_due = f->losses.bear_due = mono_never();
@@ -374,7 +365,7 @@ fleet_init(struct fleet *f, const struct fleet_setup *setup, struct err *e)
 		const struct role_row *row = &role_rows[r];
 		if (row->kind == ROLE_KIND_PARENT || !(setup->roles & 1u << r))
 			continue;
-		if (!slots_make(f, (enum role)r, many[row->per], e)) {
+		if (!slots_make(f, (enum role)r, part_many(setup->model, (enum role)r), e)) {
 			fleet_free(f);
 			return false;
 		}

@@ -234,6 +234,8 @@ board_open(struct world *w, struct err *e)
 	memcpy(w->board->instance, w->instance, sizeof w->board->instance);
 	memcpy(w->board->url, w->url, sizeof w->board->url);
 	w->board->started_wall_us = wall_now_us();
+	w->board->whole = part_whole(m, w->options.roles, &w->board->roles);
+	w->board->apart = !w->board->whole && part_apart();
 	return true;
 }
 

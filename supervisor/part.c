@@ -2,8 +2,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#define BIT(r) (1u << ROLE_##r)
+#include "log.h"
+
+#define BIT(r)		(1u << ROLE_##r)
+
+#define FIRST_NAMESPACE 0xEFFFFFFCu /* inode of the machine's own namespace of processes */
 
 enum {
 	SOURCES_SIDE = BIT(INGEST) | BIT(KEEPER),
@@ -62,6 +68,54 @@ part_check(const struct model *m, uint32_t roles, bool bounded, struct err *e)
 		return err_set(e, EXIT_USAGE,
 			       "--only: with an exchange ingest needs the keeper beside it");
 	return true;
+}
+
+unsigned
+part_many(const struct model *m, enum role role)
+{
+	switch (role_rows[role].per) {
+	case ROLE_PER_ONE:
+		return 1;
+	case ROLE_PER_INGESTS:
+		return m->ingests;
+	case ROLE_PER_LANES:
+		return m->lanes;
+	case ROLE_PER_KEEPS:
+		return m->classes_n > 0 || model_exchange(m);
+	case ROLE_PER_HANDS:
+		return m->handoffs_n > 0;
+	case ROLE_PER_EXCHANGES:
+		return model_exchange(m);
+	case ROLE_PER_MAX:
+		break;
+	}
+	panic("role %d: no such number", role);
+}
+
+bool
+part_whole(const struct model *m, uint32_t roles, uint32_t *has)
+{
+	bool whole = true;
+
+	*has = 0;
+	for (int r = 0; r < ROLE_MAX; r++) {
+		bool there = role_rows[r].kind != ROLE_KIND_PARENT && part_many(m, (enum role)r);
+		if (there && (roles & 1u << r))
+			*has |= 1u << r;
+		else if (there && r != ROLE_NULL)
+			whole = false;
+	}
+	return whole;
+}
+
+bool
+part_apart(void)
+{
+	struct stat first;
+
+	/* The machine's own first process is in the namespace that every kernel begins with. */
+	return getpid() == 1 && stat("/proc/self/ns/pid", &first) == 0 &&
+	       first.st_ino != FIRST_NAMESPACE;
 }
 
 unsigned

@@ -18,6 +18,15 @@ MUSTCHECK bool part_parse(const char *list, uint32_t *roles, struct err *e);
 /* Whether these can do anything useful with this pipeline. */
 MUSTCHECK bool part_check(const struct model *m, uint32_t roles, bool bounded, struct err *e);
 
+/* Which of these roles this pipeline has; true: all that it has are among them. */
+bool part_whole(const struct model *m, uint32_t roles, uint32_t *has);
+
+/* This process is the first of a namespace of processes of its own, as in a container. */
+bool part_apart(void);
+
+/* How many workers of a role a pipeline has, before it is divided. */
+unsigned part_many(const struct model *m, enum role role);
+
 /*
  * How many of `of` a worker of `role` has pipes with: behind an exchange the two sides meet there
  * and nowhere else, also when both live under one supervisor.

@@ -36,7 +36,8 @@ THIRD_PARTY = {
     "libfyaml.h": {"proto/conf_yaml.c"},
     "microhttpd.h": {"workers/status/http.c"},
     "simdjson.h": {"workers/ingest/json.cc"},
-    "jansson.h": {"workers/status/json.c", "cli/status_text.c"},
+    "jansson.h": {"workers/status/json.c", "workers/status/answer.c", "cli/status_text.c"},
+    "curl/curl.h": {"workers/lib/http_get.c"},
     "zlib.h": None, "zstd.h": None, "seccomp.h": {"proto/sandbox.c"}, "systemd/sd-daemon.h": set(),
 }
 SUPERVISOR_MAY = {"roles", "ctl", "conf", "model", "value", "expr/expr", "log", "metric", "mem", "err", "mono",

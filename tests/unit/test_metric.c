@@ -219,6 +219,17 @@ world_close(void **state)
 	return 0;
 }
 
+static void
+has(const struct buf *text, const char *line)
+{
+	struct buf copy = {0};
+
+	buf_add(&copy, text->data, text->len);
+	if (!strstr(buf_cstr(&copy), line))
+		fail_msg("no line \"%s\" in:\n%s", line, buf_cstr(&copy));
+	buf_free(&copy);
+}
+
 /* "weir_name type", one a line, as they stand in /metrics. */
 static void
 names_of(const char *text, struct buf *out)
@@ -235,8 +246,16 @@ names_are_an_interface(void **state)
 	char want[16384];
 	struct view v;
 
+	struct peer_name name = {.url = "http://weir-lanes:8080"};
+	struct peer_answer answer = {.up = true, .address = "10.0.0.3:8080"};
 	view_take(w->source, &v);
+	w->model.peers = &name;
+	w->model.peers_n = v.peers_n = 1;
+	v.asks = true;
+	v.peers = &answer;
 	render_metrics(&v, &text);
+	w->model.peers_n = 0;
+	has(&text, "\nweir_peer_up{peer=\"http://weir-lanes:8080\",address=\"10.0.0.3:8080\"} 1\n");
 	names_of(buf_cstr(&text), &names);
 	if (getenv("GOLDEN_UPDATE")) {
 		FILE *f = fopen(golden, "we");
@@ -278,17 +297,6 @@ docs_name_every_metric(void **state)
 			fail_msg("docs/metrics.md has no row %s", want);
 	}
 	fclose(f);
-}
-
-static void
-has(const struct buf *text, const char *line)
-{
-	struct buf copy = {0};
-
-	buf_add(&copy, text->data, text->len);
-	if (!strstr(buf_cstr(&copy), line))
-		fail_msg("no line \"%s\" in:\n%s", line, buf_cstr(&copy));
-	buf_free(&copy);
 }
 
 static void

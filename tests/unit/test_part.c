@@ -85,6 +85,27 @@ counts(void **state)
 	assert_int_equal(part_count(&spread, ROLE_STATUS, ROLE_INGEST, 2), 2);
 }
 
+static void
+wholes(void **state)
+{
+	struct model one = {.ingests = 1, .lanes = 2},
+		     spread = {.ingests = 1, .lanes = 2, .exchange = {.topic = topic}};
+	uint32_t all = ~(1u << ROLE_NULL), has;
+
+	(void)state;
+	assert_true(part_whole(&one, all, &has));
+	assert_int_equal(has, BIT(INGEST) | BIT(CORRELATE) | BIT(TRANSFORM) | BIT(LOAD) |
+				  BIT(TASK) | BIT(STATUS));
+	/* Roles that this pipeline has not are no part that is missing. */
+	assert_true(part_whole(&one, has, &has));
+	assert_false(part_whole(&one, BIT(STATUS), &has));
+	assert_int_equal(has, BIT(STATUS));
+	assert_true(part_whole(&spread, all, &has));
+	assert_true(has & BIT(RELAY) && has & BIT(KEEPER));
+	assert_false(part_whole(&spread, all & ~BIT(RELAY), &has));
+	assert_false(part_apart()); /* a test is not the first process of a container */
+}
+
 int
 main(void)
 {
@@ -92,6 +113,7 @@ main(void)
 	    cmocka_unit_test(lists),
 	    cmocka_unit_test(sides),
 	    cmocka_unit_test(counts),
+	    cmocka_unit_test(wholes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,6 +85,16 @@ skel_dir(const struct worker *w)
 	return w->skel->dir;
 }
 
+bool
+skel_asks_peers(const struct worker *w)
+{
+	unsigned all = 0;
+
+	for (int r = 0; r < ROLE_MAX; r++)
+		all += w->count[r];
+	return (role_rows[w->ops->role].needs & NEED_PEERS) && w->model->peers_n > 0 && all == 1;
+}
+
 int
 skel_key(const struct worker *w, const char *name)
 {
@@ -203,6 +213,7 @@ sandbox_birth(struct worker *w, struct sandbox_report *report, struct err *e)
 
 	if (needs & NEED_PIPES)
 		setup.pipe_dir = w->skel->dir;
+	setup.peers = skel_asks_peers(w);
 	for (unsigned i = 0; (needs & NEED_HANDOFF) && i < w->model->handoffs_n; i++)
 		if (w->model->handoffs[i].directory)
 			places[places_n++] = w->model->handoffs[i].directory;

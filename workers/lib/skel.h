@@ -149,6 +149,9 @@ MUSTCHECK bool skel_read_fd(int fd, size_t max, struct buf *out, struct err *e);
 /* The directory of the pipes' sockets, as it was told; borrowed. */
 const char *skel_dir(const struct worker *w);
 
+/* NEED_PEERS, there are peers, and no other worker lives under this supervisor: it may ask them. */
+bool skel_asks_peers(const struct worker *w);
+
 /* The descriptor of a key file by its name; -1: not given. It stays the skeleton's. */
 int skel_key(const struct worker *w, const char *name);
 

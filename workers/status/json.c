@@ -1,4 +1,4 @@
-/* json: /status and /readyz. jansson.h is included here alone among the workers. */
+/* json: /status and /readyz. */
 #include "render.h"
 
 #include <jansson.h>
@@ -236,6 +236,108 @@ unready_json(const struct view *v)
 	return list;
 }
 
+/* ---- what it bears, and whom it asks ---- */
+
+static json_t *
+roles_json(uint32_t roles)
+{
+	json_t *list = json_array();
+
+	for (int r = 0; r < ROLE_MAX; r++)
+		if (roles & 1u << r)
+			json_array_append_new(list, json_string(role_name((enum role)r)));
+	return list;
+}
+
+static json_t *
+only_json(uint32_t roles, bool whole)
+{
+	return whole ? json_null() : roles_json(roles);
+}
+
+static json_t *
+reasons_json(const struct peer_answer *a)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < a->reasons_n; i++) {
+		json_t *o = json_object();
+		put(o, "dependency", json_string(a->reasons[i].dependency));
+		if (*a->reasons[i].role)
+			put(o, "role", json_string(a->reasons[i].role));
+		put(o, "why", json_string(a->reasons[i].why));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static void
+peer_said_put(json_t *o, const struct peer_answer *a)
+{
+	put(o, "instance", json_string(a->instance));
+	put(o, "ready", json_boolean(a->ready));
+	put(o, "reasons", reasons_json(a));
+	put(o, "draining", json_boolean(a->draining));
+	put(o, "roles", roles_json(a->roles));
+	put(o, "only", only_json(a->roles, a->whole));
+	put(o, "separation", json_string(a->separation));
+	put(o, "generation", json_integer(a->generation));
+	put(o, "uptime_seconds", json_real(a->uptime_s));
+	put(o, "oldest_uncommitted_seconds", json_real(a->oldest_s));
+	put(o, "events", number(a->events));
+	put(o, "committed", number(a->committed));
+	put(o, "backlog", number(a->backlog));
+	put(o, "dead", number(a->dead));
+}
+
+static json_t *
+peer_json(const struct view *v, const struct peer_answer *a)
+{
+	json_t *o = json_object();
+	double age_s = (double)mono_since_us(a->answered_at, v->now) / 1e6;
+
+	put(o, "url", json_string(v->model->peers[a->peer].url));
+	put(o, "address", *a->address ? json_string(a->address) : json_null());
+	put(o, "up", json_boolean(a->up));
+	put(o, "answer_age_seconds", a->answered_at.us ? json_real(age_s) : json_null());
+	if (a->up)
+		peer_said_put(o, a);
+	else
+		put(o, "why", text_json(a->why));
+	return o;
+}
+
+static json_t *
+peers_sum_json(const struct view *v)
+{
+	struct peers_sum sum;
+	json_t *o = json_object();
+
+	view_peers_sum(v, &sum);
+	put(o, "names", json_integer(v->model->peers_n));
+	put(o, "addresses", json_integer(v->peers_n));
+	put(o, "up", json_integer(sum.up));
+	put(o, "ready", json_integer(sum.ready));
+	put(o, "draining", json_integer(sum.draining));
+	put(o, "oldest_uncommitted_seconds", json_real(sum.oldest_s));
+	put(o, "events", number(sum.events));
+	put(o, "committed", number(sum.committed));
+	put(o, "backlog", number(sum.backlog));
+	put(o, "dead", number(sum.dead));
+	return o;
+}
+
+static void
+peers_put(const struct view *v, json_t *o)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < v->peers_n; i++)
+		json_array_append_new(list, peer_json(v, &v->peers[i]));
+	put(o, "peers", list);
+	put(o, "peers_sum", peers_sum_json(v));
+}
+
 static void
 clock_put(const struct view *v, json_t *o)
 {
@@ -266,7 +368,9 @@ render_status(const struct view *v, struct buf *out)
 	put(o, "draining", json_boolean(v->draining));
 	put(o, "ready", json_boolean(!view_unready(v, 0, &u)));
 	put(o, "unready", unready_json(v));
-	put(o, "separation", json_string(separation_name(view_separation(v))));
+	put(o, "separation", json_string(view_separation_name(v)));
+	put(o, "roles", roles_json(v->board->roles));
+	put(o, "only", only_json(v->board->roles, v->board->whole));
 	clock_put(v, o);
 	put(o, "workers", workers_json(v));
 	put(o, "sources", sources_json(v));
@@ -274,6 +378,8 @@ render_status(const struct view *v, struct buf *out)
 	put(o, "processes", processes_json(v));
 	put(o, "commits", commits_json(v));
 	put(o, "limits", limits_json(v));
+	if (v->asks)
+		peers_put(v, o);
 	print(o, out);
 }
 

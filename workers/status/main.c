@@ -1,4 +1,7 @@
-/* status: serves what the board and everyone's metric pages say. Reads them, and nothing else. */
+/*
+ * status: serves what the board and everyone's metric pages say, and, alone under its supervisor
+ * and with `peers:`, what the status of others says. No request waits for any of them.
+ */
 #include <stdlib.h>
 
 #include "http.h"
@@ -10,7 +13,16 @@
 struct status {
 	struct view_source *source;
 	struct http *http;
+	struct peers *peers; /* NULL: none are asked */
 };
+
+static void
+look(const struct status *s, struct view *v)
+{
+	view_take(s->source, v);
+	v->asks = s->peers != NULL;
+	v->peers_n = peers_take(s->peers, &v->peers);
+}
 
 static unsigned
 livez(void *ctx, struct buf *out)
@@ -36,8 +48,9 @@ metrics(void *ctx, struct buf *out)
 	const struct status *s = ctx;
 	struct view v;
 
-	view_take(s->source, &v);
+	look(s, &v);
 	render_metrics(&v, out);
+	free(v.peers);
 	return 200;
 }
 
@@ -47,8 +60,9 @@ status(void *ctx, struct buf *out)
 	const struct status *s = ctx;
 	struct view v;
 
-	view_take(s->source, &v);
+	look(s, &v);
 	render_status(&v, out);
+	free(v.peers);
 	return 200;
 }
 
@@ -83,6 +97,10 @@ status_start(struct worker *w, struct err *e)
 	struct status *s = w->state;
 
 	s->http = http_open(w->listen_fd, routes, s, e);
+	if (s->http && skel_asks_peers(w)) {
+		s->peers = peers_open(w->model, e);
+		return s->peers;
+	}
 	return s->http;
 }
 
@@ -117,6 +135,7 @@ status_stop(struct worker *w)
 		http_close(s->http);
 		w->listen_fd = -1; /* closed with the server */
 	}
+	peers_close(s->peers);
 	view_source_close(s->source);
 	free(s);
 }

@@ -144,6 +144,78 @@ board_render(const struct view *v, struct buf *out)
 			   v->rows[i].births);
 }
 
+/* ---- other supervisors ---- */
+
+struct peer_row {
+	const char *name, *help;
+	double (*value)(const struct peer_answer *a, struct mono now);
+	bool up_only;
+};
+
+static double
+peer_up(const struct peer_answer *a, struct mono now)
+{
+	(void)now;
+	return a->up;
+}
+
+static double
+peer_ready(const struct peer_answer *a, struct mono now)
+{
+	(void)now;
+	return a->ready;
+}
+
+static double
+peer_oldest(const struct peer_answer *a, struct mono now)
+{
+	(void)now;
+	return a->oldest_s;
+}
+
+static double
+peer_age(const struct peer_answer *a, struct mono now)
+{
+	return (double)mono_since_us(a->answered_at, now) / 1e6;
+}
+
+static const struct peer_row peer_metrics[] = {
+    {"peer_up", "1 while it answers for this pipeline", peer_up, false},
+    {"peer_ready", "1 while it is ready", peer_ready, true},
+    {"peer_oldest_uncommitted_seconds", "Its weir_oldest_uncommitted_seconds", peer_oldest, true},
+    {"peer_answer_age_seconds", "Since it answered", peer_age, true},
+};
+
+/* The labels are the file's own texts, and numeric addresses: nothing that a peer says. */
+static void
+peers_render(const struct view *v, struct buf *out)
+{
+	struct peers_sum sum;
+
+	view_peers_sum(v, &sum);
+	buf_printf(out,
+		   "# HELP weir_peers Addresses of other supervisors that are asked, names without "
+		   "one included\n"
+		   "# TYPE weir_peers gauge\nweir_peers %u\n",
+		   v->peers_n);
+	buf_printf(out,
+		   "# HELP weir_peers_ready Other supervisors that are ready, each counted once\n"
+		   "# TYPE weir_peers_ready gauge\nweir_peers_ready %u\n",
+		   sum.ready);
+	for (unsigned m = 0; m < sizeof peer_metrics / sizeof *peer_metrics; m++) {
+		const struct peer_row *row = &peer_metrics[m];
+		buf_printf(out, "# HELP weir_%s %s\n# TYPE weir_%s gauge\n", row->name, row->help,
+			   row->name);
+		for (unsigned i = 0; i < v->peers_n; i++) {
+			const struct peer_answer *a = &v->peers[i];
+			if (a->up || !row->up_only)
+				buf_printf(out, "weir_%s{peer=\"%s\",address=\"%s\"} %.6g\n",
+					   row->name, v->model->peers[a->peer].url, a->address,
+					   row->value(a, v->now));
+		}
+	}
+}
+
 void
 render_metrics(const struct view *v, struct buf *out)
 {
@@ -151,4 +223,6 @@ render_metrics(const struct view *v, struct buf *out)
 	workers_render(v, out);
 	sources_render(v, out);
 	tables_render(v, out);
+	if (v->asks)
+		peers_render(v, out);
 }

@@ -6,6 +6,7 @@
 #include "log.h"
 #include "mem.h"
 #include "mono.h"
+#include "sandbox.h"
 
 struct view_source {
 	const struct model *model;
@@ -63,6 +64,7 @@ view_take(const struct view_source *s, struct view *v)
 	v->generation = atomic_load(&s->board->generation);
 	v->draining = atomic_load(&s->board->draining);
 	v->now_wall_us = wall_now_us();
+	v->now = mono_now();
 	for (unsigned i = 0; i < n && i < BOARD_ROWS_MAX; i++)
 		if (board_row_read(s->board, i, &v->rows[v->rows_n]) &&
 		    v->rows[v->rows_n].role < ROLE_MAX)
@@ -205,4 +207,41 @@ view_separation(const struct view *v)
 		if (v->rows[i].ready_since_wall_us && v->rows[i].separation < least)
 			least = (enum separation)v->rows[i].separation;
 	return least == SEPARATION_MAX ? SEPARATION_NONE : least;
+}
+
+const char *
+view_separation_name(const struct view *v)
+{
+	enum separation s = view_separation(v);
+
+	return s == SEPARATION_NONE && v->board->apart ? "pods" : separation_name(s);
+}
+
+/* An instance that was counted under another name or address before. */
+static bool
+counted(const struct view *v, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (v->peers[i].up && !strcmp(v->peers[i].instance, v->peers[n].instance))
+			return true;
+	return false;
+}
+
+void
+view_peers_sum(const struct view *v, struct peers_sum *out)
+{
+	*out = (struct peers_sum){0};
+	for (unsigned i = 0; i < v->peers_n; i++) {
+		const struct peer_answer *a = &v->peers[i];
+		if (!a->up || counted(v, i))
+			continue;
+		out->up++;
+		out->ready += a->ready;
+		out->draining += a->draining;
+		out->oldest_s = a->oldest_s > out->oldest_s ? a->oldest_s : out->oldest_s;
+		out->events += a->events;
+		out->committed += a->committed;
+		out->backlog += a->backlog;
+		out->dead += a->dead;
+	}
 }

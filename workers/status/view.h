@@ -8,6 +8,7 @@
 #include "ctl.h"
 #include "metric.h"
 #include "model.h"
+#include "peers.h"
 
 struct view_source; /* where views are taken from: the mapped pages and the board */
 
@@ -27,6 +28,10 @@ struct view {
 	uint32_t generation;
 	bool draining;
 	int64_t now_wall_us;
+	struct mono now;
+	bool asks;		   /* other supervisors: what they answered is in peers */
+	struct peer_answer *peers; /* the caller frees; view_take leaves them out */
+	unsigned peers_n;
 };
 
 /*
@@ -70,6 +75,19 @@ bool view_unready(const struct view *v, unsigned i, struct unready *out);
 
 /* What separates the workers: the weakest of those that are born. */
 enum separation view_separation(const struct view *v);
+/*
+ * The same in a word; "pods" where nothing does on this host, and the supervisor bears only a part
+ * of the pool in a namespace of processes of its own: the others' secrets are elsewhere.
+ */
+const char *view_separation_name(const struct view *v);
+
+/* Over those that answer; two names of one instance count once. */
+struct peers_sum {
+	unsigned up, ready, draining;
+	double oldest_s; /* of all, the largest */
+	uint64_t events, committed, backlog, dead;
+};
+void view_peers_sum(const struct view *v, struct peers_sum *out);
 
 const char *wait_name(enum worker_wait w); /* "nothing", "warehouse", "source", "peers" */
 
