@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "policy_read.h"
 #include "seal/policy_model.h"
 #include "seal/token.h"
+#include "secretfile.h"
 
 enum { PATH_MAX_BYTES = 4096, VALID_DAYS_LEAST = 30 };
 
@@ -25,29 +27,55 @@ enum { PATH_MAX_BYTES = 4096, VALID_DAYS_LEAST = 30 };
 
 /* ---- permissions ---- */
 
-/* Nobody but the owner, who is root or who runs this. */
+/* What may hold a secret (secretfile.h), by the file that its name leads to. */
+static bool
+file_check(struct check *c, const char *path)
+{
+	char next[PATH_MAX_BYTES + 64] = "";
+	struct stat st;
+	struct err e;
+
+	c->examined++;
+	if (stat(path, &st)) {
+		check_add(c, DRIFT_MISSING, "", "%s: %s", path, strerror(errno));
+		return false;
+	}
+	if (secretfile_check(&st, path, &e))
+		return true;
+	if (S_ISREG(st.st_mode) && (st.st_uid == 0 || st.st_uid == geteuid()))
+		snprintf(next, sizeof next, "chmod 0600 '%s'", path);
+	check_add(c, DRIFT_WRONG, next, "%s", e.text);
+	return false;
+}
+
+/*
+ * Nobody but the owner, who is root or who runs this. Where nothing can be written at all (a
+ * mounted Secret, whose directory is everybody's by its mode), the files' own modes are enough.
+ */
 static void
-private_check(struct check *c, const char *path, bool directory)
+directory_check(struct check *c, const char *path)
 {
 	char next[PATH_MAX_BYTES + 64];
+	struct statvfs system;
 	struct stat st;
 
 	c->examined++;
-	if (lstat(path, &st)) {
+	if (stat(path, &st)) {
 		check_add(c, DRIFT_MISSING, "", "%s: %s", path, strerror(errno));
 		return;
 	}
-	if (directory ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode)) {
-		check_add(c, DRIFT_WRONG, "", "%s is no %s", path,
-			  directory ? "directory" : "regular file");
+	if (!S_ISDIR(st.st_mode)) {
+		check_add(c, DRIFT_WRONG, "", "%s is no directory", path);
 		return;
 	}
-	snprintf(next, sizeof next, "chmod %s '%s'", directory ? "0700" : "0600", path);
+	if (st.st_uid && st.st_uid != geteuid())
+		check_add(c, DRIFT_WRONG, "", "%s belongs to user %u", path, (unsigned)st.st_uid);
+	if (!statvfs(path, &system) && (system.f_flag & ST_RDONLY))
+		return;
+	snprintf(next, sizeof next, "chmod 0700 '%s'", path);
 	if (st.st_mode & 077)
 		check_add(c, DRIFT_WRONG, next, "%s: others may use it (mode %04o)", path,
 			  (unsigned)(st.st_mode & 07777));
-	if (st.st_uid && st.st_uid != geteuid())
-		check_add(c, DRIFT_WRONG, "", "%s belongs to user %u", path, (unsigned)st.st_uid);
 }
 
 static void
@@ -57,13 +85,13 @@ logins_check(struct check *c)
 
 	if (!c->model->logins_dir)
 		return;
-	private_check(c, c->model->logins_dir, true);
+	directory_check(c, c->model->logins_dir);
 	for (unsigned i = 0; i < LOGIN_MAX; i++) {
 		if (!ddl_login_used(c->model, i))
 			continue;
 		snprintf(path, sizeof path, "%s/%s.login", c->model->logins_dir,
 			 ddl_logins[i].suffix);
-		private_check(c, path, false);
+		(void)file_check(c, path);
 	}
 }
 
@@ -238,20 +266,19 @@ key_file_check(struct check *c, const struct policy *p, int dir, const char *nam
 {
 	char path[PATH_MAX_BYTES], label[KEY_LABEL_MAX + 8];
 	struct keyfile_head h;
-	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
 	snprintf(path, sizeof path, "%s/%s", c->model->keys_dir, name);
-	c->examined++;
+	if (!file_check(c, path))
+		return;
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) {
 		check_add(c, DRIFT_WRONG, "", "%s: %s", path, strerror(errno));
 		return;
 	}
 	enum seal_error why = keyfile_peek(fd, &h);
 	if (why != SEAL_OK) {
-		char next[PATH_MAX_BYTES + 64];
-		snprintf(next, sizeof next, "chmod 0600 '%s'", path);
-		check_add(c, DRIFT_WRONG, why == SEAL_PERMISSIONS ? next : "", "%s: %s (%s)", path,
-			  seal_error_words(why), seal_error_name(why));
+		check_add(c, DRIFT_WRONG, "", "%s: %s (%s)", path, seal_error_words(why),
+			  seal_error_name(why));
 		close(fd);
 		return;
 	}
@@ -273,7 +300,7 @@ key_file_check(struct check *c, const struct policy *p, int dir, const char *nam
 static bool
 file_there(int dir, const char *name)
 {
-	return faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	return faccessat(dir, name, F_OK, 0) == 0;
 }
 
 /* A key of some epoch: "token-cpf-" and digits. */
@@ -337,7 +364,7 @@ needed_check(struct check *c, int dir)
 static void
 keys_check(struct check *c, const struct policy *p)
 {
-	private_check(c, c->model->keys_dir, true);
+	directory_check(c, c->model->keys_dir);
 	int dir = open(c->model->keys_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = dir < 0 ? NULL : fdopendir(fcntl(dir, F_DUPFD_CLOEXEC, 0));
 
@@ -365,7 +392,7 @@ check_files(struct check *c, struct err *e)
 
 	logins_check(c);
 	if (c->model->rid_key_path)
-		private_check(c, c->model->rid_key_path, false);
+		(void)file_check(c, c->model->rid_key_path);
 	if (!c->model->keys_dir)
 		return true;
 	bool good = secret_open(false, e) && policy_check(c, &p, e);

@@ -37,7 +37,8 @@ MUSTCHECK bool opener_shows(const struct cli *c, struct err *e);
 	    {"root", 0, OPTION_VALUE, "FILE",                                                      \
 	     "the root's public key (default: root.pub of the key directory)"},                    \
 	    {"purpose", 0, OPTION_VALUE, "TEXT", "why; goes to the audit chain"},                  \
-	    {"dsn-file", 0, OPTION_VALUE, "FILE", "the DSN of the own login, in a file"},          \
+	    {"dsn-file", 0, OPTION_VALUE, "FILE",                                                  \
+	     "the DSN of the own login, in a file of mode 0600"},                                  \
 	    {"dsn", 0, OPTION_VALUE, "REF", "the same as env:NAME or file:PATH"},                  \
 	{                                                                                          \
 		"show", 0, OPTION_FLAG, NULL, "also to a terminal"                                 \

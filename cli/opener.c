@@ -34,7 +34,7 @@ dsn_read(const struct opener *o, bool owner, struct buf *out, struct err *e)
 	const char *ref = args_value(&o->k.c->args, "dsn");
 
 	if (path)
-		return file_read(path, OWNER_SECRET_MAX, out, e);
+		return file_secret(path, OWNER_SECRET_MAX, out, e);
 	if (ref && strncmp(ref, "env:", 4) && strncmp(ref, "file:", 5))
 		return err_set(e, EXIT_USAGE,
 			       "--dsn takes env:NAME or file:PATH, not the DSN itself");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "secretfile.h"
 
 bool
 file_whole(const char *path, size_t max, struct buf *out, struct err *e)
@@ -31,13 +32,28 @@ file_whole(const char *path, size_t max, struct buf *out, struct err *e)
 	return true;
 }
 
+static void
+line_end_drop(struct buf *b)
+{
+	while (b->len && (b->data[b->len - 1] == '\n' || b->data[b->len - 1] == '\r'))
+		b->len--;
+}
+
 bool
 file_read(const char *path, size_t max, struct buf *out, struct err *e)
 {
 	if (!file_whole(path, max, out, e))
 		return false;
-	while (out->len && (out->data[out->len - 1] == '\n' || out->data[out->len - 1] == '\r'))
-		out->len--;
+	line_end_drop(out);
+	return true;
+}
+
+bool
+file_secret(const char *path, size_t max, struct buf *out, struct err *e)
+{
+	if (!secretfile_read(path, max, out, e))
+		return false;
+	line_end_drop(out);
 	return true;
 }
 
@@ -48,7 +64,7 @@ dsn_resolve(const struct model *m, struct buf *out, struct err *e)
 	if (!m->dsn)
 		return err_set(e, EXIT_CONFIG, "%s: warehouse.postgresql.dsn is missing", m->path);
 	if (!strncmp(m->dsn, "file:", 5))
-		return file_read(m->dsn + 5, OWNER_SECRET_MAX, out, e);
+		return file_secret(m->dsn + 5, OWNER_SECRET_MAX, out, e);
 	const char *dsn = m->dsn;
 	if (!strncmp(dsn, "env:", 4)) {
 		dsn = getenv(m->dsn + 4);

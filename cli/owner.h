@@ -21,6 +21,8 @@ MUSTCHECK bool owner_open(const struct model *m, struct pg **out, struct err *e)
 MUSTCHECK bool file_whole(const char *path, size_t max, struct buf *out, struct err *e);
 /* The same without a trailing newline. */
 MUSTCHECK bool file_read(const char *path, size_t max, struct buf *out, struct err *e);
+/* The same of a file that may hold a secret (secretfile.h), and of no other. */
+MUSTCHECK bool file_secret(const char *path, size_t max, struct buf *out, struct err *e);
 
 /* One query with text parameters (a NULL-terminated list); the caller frees *out. */
 MUSTCHECK bool owner_query(struct pg *pg, const char *sql, const char *const *params,

@@ -55,7 +55,7 @@ login_try(const char *path, const struct name *login, bool role_there, enum logi
 	*state = LOGIN_NO_FILE;
 	if (access(path, F_OK))
 		return true;
-	bool good = file_read(path, LOGIN_FILE_MAX, &dsn, e);
+	bool good = file_secret(path, LOGIN_FILE_MAX, &dsn, e);
 	snprintf(user, sizeof user, "user='%s'", login->s);
 	if (good && !strstr(buf_cstr(&dsn), user))
 		*state = LOGIN_FOREIGN;

@@ -57,7 +57,8 @@ struct conf_secret {
 unsigned conf_secrets(const struct model *m, enum role role, struct conf_secret *out, unsigned max);
 
 /*
- * The bytes of a secret as it is written in the file: those of file:PATH (at most 64 KiB) or
+ * The bytes of a secret as it is written in the file: those of file:PATH (at most 64 KiB, of a file
+ * that may hold a secret: secretfile.h) or
  * env:NAME, without trailing line breaks; any other text is the secret itself (model.dsn may be all
  * three). out is overwritten.
  */

@@ -6,14 +6,12 @@
 #include "conf_tree.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "mem.h"
+#include "secretfile.h"
 
 enum { SECRET_BYTES_MAX = 65536 };
 
@@ -230,36 +228,12 @@ conf_secrets(const struct model *m, enum role role, struct conf_secret *out, uns
 	return count;
 }
 
-static bool
-secret_file(const char *path, struct buf *out, struct err *e)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return err_errno(e, errno == EACCES ? EXIT_PERMISSION : EXIT_CONFIG, "%s", path);
-	buf_reserve(out, SECRET_BYTES_MAX + 1);
-	do
-		n = read(fd, out->data, SECRET_BYTES_MAX + 1);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		err_errno(e, EXIT_CONFIG, "%s", path);
-	close(fd);
-	if (n < 0)
-		return false;
-	if (n > SECRET_BYTES_MAX)
-		return err_set(e, EXIT_CONFIG, "%s: larger than %d bytes, so it is no secret", path,
-			       SECRET_BYTES_MAX);
-	out->len = (size_t)n;
-	return true;
-}
-
 bool
 conf_secret_read(const char *from, struct buf *out, struct err *e)
 {
 	buf_clear(out);
 	if (strncmp(from, "file:", 5) == 0) {
-		if (!secret_file(from + 5, out, e))
+		if (!secretfile_read(from + 5, SECRET_BYTES_MAX, out, e))
 			return false;
 	} else if (strncmp(from, "env:", 4) == 0) {
 		const char *value = getenv(from + 4);

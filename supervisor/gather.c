@@ -1,18 +1,18 @@
 #include "gather.h"
 
-#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf.h"
 #include "keyring.h"
 #include "log.h"
 #include "mem.h"
+#include "secretfile.h"
 
 struct gather {
 	const struct model *model;
@@ -91,30 +91,14 @@ gather_slice(const struct gather *g, enum role role, uint32_t *bytes)
 	return g->slice[role];
 }
 
+/* What `file:` names, a login, the rid key: secrets all. */
 static int
 file_open(const char *path, const char *what, struct err *e)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	char shown[PATH_MAX + 32];
 
-	if (fd < 0)
-		err_errno(e, errno == EACCES || errno == EPERM ? EXIT_PERMISSION : EXIT_CONFIG,
-			  "cannot open the %s %s", what, path);
-	return fd;
-}
-
-/* A login says which database is written to: it is ours, or root's, as a key is. */
-static int
-login_file_open(const char *path, struct err *e)
-{
-	int fd = file_open(path, "login", e);
-	struct stat st;
-
-	if (fd < 0 ||
-	    (!fstat(fd, &st) && S_ISREG(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0)))
-		return fd;
-	close(fd);
-	err_set(e, EXIT_PERMISSION, "the login %s is no file of our user or of root", path);
-	return -1;
+	snprintf(shown, sizeof shown, "the %s %s", what, path);
+	return secretfile_open(AT_FDCWD, path, shown, e);
 }
 
 /* Adds what was opened; false when it was not. */
@@ -134,7 +118,7 @@ item_add(struct gathered *out, int *n, enum ctl_fd_kind kind, const char *name, 
 static bool
 login_open(const struct gather *g, const char *login, struct gathered *out, int *n, struct err *e)
 {
-	char path[4096];
+	char path[PATH_MAX];
 	const char *dir = g->model->logins_dir;
 
 	if (!dir)
@@ -142,7 +126,7 @@ login_open(const struct gather *g, const char *login, struct gathered *out, int 
 		    e, EXIT_CONFIG,
 		    "the pipeline file names no directory of logins (warehouse.postgresql.logins)");
 	snprintf(path, sizeof path, "%s/%s.login", dir, login);
-	if (item_add(out, n, CTL_FD_LOGIN, login, login_file_open(path, e)))
+	if (item_add(out, n, CTL_FD_LOGIN, login, file_open(path, "login", e)))
 		return true;
 	if (e->code == EXIT_CONFIG)
 		snprintf(e->text + strlen(e->text), sizeof e->text - strlen(e->text),

@@ -3,12 +3,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
+#include "secretfile.h"
 
 static const char next_step[] =
     "`weir keys init` makes all keys, `weir keys rotate token DOMAIN` those of a new domain; a key "
@@ -21,45 +23,42 @@ struct ring {
 	int *n, first;
 };
 
-/* A key file is its reader's alone: the worker looks again (keyfile_permitted). */
-static bool
-key_permitted(const struct ring *r, const char *name, const struct stat *st, struct err *e)
+/* The policy is no secret, and public to whoever has a row that it protects. */
+static int
+policy_open(const struct ring *r, const char *name, const char *path, struct err *e)
 {
-	if (st->st_mode & (S_IRWXG | S_IRWXO))
-		return err_set(e, EXIT_PERMISSION,
-			       "%s/%s: others than its owner have rights on it (mode %04o); "
-			       "chmod 600 it",
-			       r->dir, name, (unsigned)(st->st_mode & 07777));
-	if (st->st_uid != geteuid() && st->st_uid != 0)
-		return err_set(e, EXIT_PERMISSION, "%s/%s belongs to uid %u, neither ours nor root",
-			       r->dir, name, (unsigned)st->st_uid);
-	return true;
+	int fd = openat(r->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0) {
+		err_errno(e, errno == ENOENT ? EXIT_CONFIG : EXIT_PERMISSION, "cannot open %s",
+			  path);
+	} else if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+		err_set(e, EXIT_PERMISSION, "%s is no file", path);
+		close(fd);
+		fd = -1;
+	}
+	return fd;
 }
 
+/* A key file is looked at again by the worker that reads it (keyfile_permitted). */
 static bool
 file_add(struct ring *r, const char *name, bool is_secret, struct err *e)
 {
-	int fd = openat(r->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK);
-	struct stat st;
+	char path[PATH_MAX];
 
-	if (fd < 0 && errno == ENOENT)
-		return err_set(e, EXIT_CONFIG, "%s/%s is missing; %s", r->dir, name, next_step);
-	if (fd < 0 && errno == ELOOP)
-		return err_set(e, EXIT_PERMISSION, "%s/%s is a symbolic link; a key is a file",
-			       r->dir, name);
+	snprintf(path, sizeof path, "%s/%s", r->dir, name);
+	int fd =
+	    is_secret ? secretfile_open(r->dir_fd, name, path, e) : policy_open(r, name, path, e);
 	if (fd < 0)
-		return err_errno(e, EXIT_PERMISSION, "cannot open %s/%s", r->dir, name);
-	bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-	if (!good)
-		err_set(e, EXIT_PERMISSION, "%s/%s is no file", r->dir, name);
-	good = good && (!is_secret || key_permitted(r, name, &st, e));
-	if (good && *r->n - r->first == KEYRING_MAX)
-		good = err_set(e, EXIT_CONFIG,
+		return e->code == EXIT_CONFIG
+			   ? err_set(e, EXIT_CONFIG, "%s is missing; %s", path, next_step)
+			   : false;
+	if (*r->n - r->first == KEYRING_MAX) {
+		close(fd);
+		return err_set(e, EXIT_CONFIG,
 			       "%s: more than %d files for one role; move keys of old epochs away",
 			       r->dir, KEYRING_MAX);
-	if (!good) {
-		close(fd);
-		return false;
 	}
 	check(*r->n < GATHERED_MAX && strlen(name) < sizeof r->out->name);
 	struct gathered *g = &r->out[(*r->n)++];

@@ -41,7 +41,7 @@ THIRD_PARTY = {
     "zlib.h": None, "zstd.h": None, "seccomp.h": {"proto/sandbox.c"}, "systemd/sd-daemon.h": set(),
 }
 SUPERVISOR_MAY = {"roles", "ctl", "conf", "model", "value", "expr/expr", "log", "metric", "mem", "err", "mono",
-                  "sandbox", "buf", "rundir", "root"}
+                  "sandbox", "buf", "rundir", "root", "secretfile"}
 SUPERVISOR_NEVER_LINKS = ("zmq", "pq", "sodium", "rdkafka", "rabbitmq", "msgpack")
 
 

@@ -9,6 +9,7 @@
 
 #include "seal/key.h"
 #include "seal/private.h"
+#include "secretfile.h"
 
 enum {
 	SALT_BYTES = crypto_pwhash_argon2id_SALTBYTES,
@@ -156,9 +157,7 @@ keyfile_decode(const void *p, size_t n, const struct secret *passphrase, struct 
 enum seal_error
 keyfile_permitted(unsigned mode, unsigned owner, unsigned euid)
 {
-	if (!S_ISREG(mode) || (mode & (S_IRWXG | S_IRWXO)) || (owner != 0 && owner != euid))
-		return SEAL_PERMISSIONS;
-	return SEAL_OK;
+	return secretfile_permitted(mode, owner, euid) ? SEAL_OK : SEAL_PERMISSIONS;
 }
 
 /* The whole file, when it may be trusted; *n at most KEYFILE_BYTES_MAX + 1. */

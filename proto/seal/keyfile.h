@@ -12,8 +12,8 @@
  * "role-<role>-<epoch>", "token-<domain>-<epoch>", "rid". The label is authenticated: a file that
  * was given another file's name is noticed (key_label_is).
  *
- * Order of a reader's checks: permissions (of a descriptor: not a regular file, any permission of
- * group or others, an owner that is neither root nor our effective uid): PERMISSIONS; shorter than
+ * Order of a reader's checks: permissions (of a descriptor, by the rule of secretfile.h):
+ * PERMISSIONS; shorter than
  * its fixed head, magic, zero bytes, unknown type, label longer than the file, length not exact:
  * MALFORMED; kdf unknown or its parameters out of bounds: KDF; argon2id without a passphrase:
  * PASSPHRASE; the AEAD fails: PASSPHRASE with argon2id, AUTH without.
@@ -104,7 +104,7 @@ struct keyfile_head { /* what can be said without opening */
 };
 MUSTCHECK enum seal_error keyfile_head(const void *p, size_t n, struct keyfile_head *out);
 
-/* Of fstat: type, mode and owner as a reader of this uid must find them. */
+/* Of fstat: type, mode and owner as a reader of this uid must find them (secretfile.h). */
 MUSTCHECK enum seal_error keyfile_permitted(unsigned mode, unsigned owner, unsigned euid);
 
 /* Reads a descriptor with pread (its offset is shared with other births) after fstat. */

@@ -52,8 +52,9 @@ void *secret_map(size_t bytes);
 void secret_unmap(void *p, size_t bytes);
 
 /*
- * Passphrases, without a final newline, 1 to 1024 bytes. From a file: 0600 and ours (as key files);
- * from the terminal: /dev/tty with echo off, asked twice when `again`. The caller frees *out.
+ * Passphrases, without a final newline, 1 to 1024 bytes. From a file that may hold a secret
+ * (secretfile.h); from the terminal: /dev/tty with echo off, asked twice when `again`. The caller
+ * frees *out.
  */
 MUSTCHECK enum seal_error passphrase_read(int fd, struct secret **out);
 MUSTCHECK enum seal_error passphrase_ask(const char *prompt, bool again, struct secret **out);

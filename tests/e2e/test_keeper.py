@@ -152,7 +152,7 @@ def test_one_edited_file_cannot_undo_sealing(sealed):
     sealed.file.write_text(kept)
     login, = sealed.logins.glob("load.login")
     os.chown(login, 65534, -1)
-    assert "no file of our user" in run()
+    assert f"login {login} belongs to uid 65534, neither ours nor root" in run()
     os.chown(login, os.geteuid(), -1)
     sealed.run()
 

@@ -32,6 +32,7 @@ HANDOFF = """handoffs:
 class Keys(sealing.SealedWeir):
     def opened(self, what, *options, key=None, codes=(0,), dsn=None, passphrase=None):
         dsn_file = self.directory / "reader.dsn"
+        dsn_file.touch(0o600)
         dsn_file.write_text(dsn or self.scientist())
         return self.command("open", what, "--pipeline", self.file, "--member-key", key or self.member_key, "--passphrase-file",
                             passphrase or self.passphrase, "--purpose", PURPOSE, "--dsn-file", dsn_file, *options, codes=codes)
@@ -134,6 +135,10 @@ def test_opened_data_goes_to_a_terminal_only_when_asked(keys):
     parent, child = os.openpty()
     dsn = keys.directory / "reader.dsn"
     dsn.write_text(keys.scientist())
+    assert "dsn: others than its owner" in keys.command("open", "raw_application", keys.file, "--member-key", keys.member_key,
+                                                        "--dsn-file", dsn, "--show", "--purpose", PURPOSE, "--passphrase-file",
+                                                        keys.passphrase, codes=(77,)).stderr
+    dsn.chmod(0o600)
     words = [BIN / "weir", "open", "raw_application", keys.file, "--member-key", keys.member_key, "--passphrase-file", keys.passphrase,
              "--purpose", PURPOSE, "--dsn-file", dsn]
     done = subprocess.run(list(map(str, words)), cwd=keys.directory, env=keys.env, stdout=child, stderr=subprocess.PIPE, text=True)

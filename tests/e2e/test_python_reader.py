@@ -149,9 +149,15 @@ def test_key_files(tmp_path):
     refused("permissions", keyfile.permitted, 0o010600, os.geteuid(), os.geteuid())
     link = tmp_path / "link.key"
     link.symlink_to(file)
+    refused("permissions", keyfile.read, link, "correct horse")  # the file counts, not the link's own mode
     file.chmod(0o600)
-    with pytest.raises(OSError):
-        keyfile.read(link, "correct horse")
+    assert keyfile.read(link, "correct horse").public == pair.public
+    link.unlink()
+    link.symlink_to(tmp_path)
+    refused("permissions", keyfile.read, link, "correct horse")
+    if os.geteuid() == 0:  # root's own file is for root alone, as long as we are root
+        file.chmod(0o440)
+        refused("permissions", keyfile.read, file, "correct horse")
 
 
 def test_key_files_that_are_wrong():

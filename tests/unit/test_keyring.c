@@ -183,13 +183,23 @@ test_rights_of_others_are_refused(void **state)
 	refuses(ROLE_INGEST, EXIT_PERMISSION, "token-person-2.key");
 	command("chmod 604 %s", "role-data_science-1.key");
 	refuses(ROLE_SCIENCE, EXIT_PERMISSION, "role-data_science-1.key");
-	command("mv %s away", "sealer.key");
-	command("chmod 600 away && ln -s away %s", "sealer.key");
-	refuses(ROLE_KEEPER, EXIT_PERMISSION, "symbolic link");
+	command("chmod 440 %s", "sealer.key"); /* ours, or we are root */
+	refuses(ROLE_KEEPER, EXIT_PERMISSION, "mode 0440); chmod 600");
+	command("mkdir ..1 && mv %s ..1", "sealer.key");
+	command("ln -s ..1 ..data && ln -s ..data/sealer.key %s", "sealer.key");
+	refuses(ROLE_KEEPER, EXIT_PERMISSION, "mode 0440"); /* of the file, not of the link */
+	command("chmod 600 ..1/%s", "sealer.key");
+	gives(ROLE_KEEPER, "policy sealer.key");
+	command("rm ..1/%s", "sealer.key");
+	refuses(ROLE_KEEPER, EXIT_CONFIG, "sealer.key is missing");
+	command("rm %s && ln -s sealer.key sealer.key", "sealer.key");
+	refuses(ROLE_KEEPER, EXIT_PERMISSION, "symbolic links");
 	command("rm sealer.key && mkdir %s", "sealer.key");
 	refuses(ROLE_KEEPER, EXIT_PERMISSION, "no file");
 	command("rmdir sealer.key && mkfifo -m 600 %s", "sealer.key");
 	refuses(ROLE_KEEPER, EXIT_PERMISSION, "no file"); /* and does not wait for a writer */
+	command("rm sealer.key policy && mkdir %s", "policy");
+	refuses(ROLE_SCIENCE, EXIT_PERMISSION, "policy is no file");
 }
 
 static void

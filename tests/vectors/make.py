@@ -539,9 +539,21 @@ def keyfiles():
     may("0600", "ours, for us alone", "100600", 1000, 1000)
     may("0400", "read only", "100400", 1000, 1000)
     may("root", "root's, handed to us by descriptor", "100600", 0, 1000)
+    may("root_0400", "root's, read only", "100400", 0, 1000)
+    may("root_0440", "root's, for our group: as Kubernetes mounts a Secret", "100440", 0, 1000)
+    may("root_0640", "root's, its group may read it", "100640", 0, 1000)
+    may("we_are_root", "we are root, for root alone", "100600", 0, 0)
     may("0700", "executable by us", "100700", 1000, 1000)
     for mode in ("100640", "100604", "100620", "100610", "100601", "100602", "100660", "100644", "100777"):
         may(mode[2:] + "_refused", "others may do something", mode, 1000, 1000, "permissions")
+    for mode in ("100460", "100660", "100450", "100650", "100444", "100644", "100441", "100604", "100642", "100777"):
+        may("root_" + mode[2:] + "_refused", "root's, but more than reading, or for everybody", mode, 0, 1000, "permissions")
+    for mode in ("100440", "100640", "100604", "100620"):
+        may("we_are_root_" + mode[2:] + "_refused", "root needs no group to read", mode, 0, 0, "permissions")
+    may("0440_refused", "ours: whoever owns a file needs no group", "100440", 1000, 1000, "permissions")
+    may("other_owner_0440", "somebody else's, for our group", "100440", 1001, 1000, "permissions")
+    may("we_are_root_other_owner", "we are root, somebody else's", "100600", 1000, 0, "permissions")
+    may("root_directory", "a directory of root's", "040750", 0, 1000, "permissions")
     may("other_owner", "somebody else's", "100600", 1001, 1000, "permissions")
     may("directory", "a directory", "040700", 1000, 1000, "permissions")
     may("pipe", "a pipe", "010600", 1000, 1000, "permissions")

@@ -68,9 +68,24 @@ def check_sign(public):
 
 
 def permitted(mode, owner, euid):
-    """Permissions unless it is a regular file for its owner alone, and the owner is we or root."""
-    if not stat.S_ISREG(mode) or mode & 0o077 or owner not in (euid, 0):
+    """
+    Permissions unless it is a regular file for its owner alone, and the owner is we or root; root's
+    may be read by its group, too, by whoever is not root (as Kubernetes mounts a Secret).
+    """
+    others = 0o037 if owner == 0 and euid != 0 else 0o077
+    if not stat.S_ISREG(mode) or mode & others or owner not in (euid, 0):
         raise Permissions("key file")
+
+
+def _read(path, most):
+    """Bytes of the file that the path leads to, links followed, when it may hold a secret; no pipe is waited for."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        found = os.fstat(fd)
+        permitted(found.st_mode, found.st_uid, os.geteuid())
+        return os.read(fd, most)
+    finally:
+        os.close(fd)
 
 
 def _key_of(kdf, passphrase, salt, opslimit, memlimit_kib):
@@ -121,27 +136,13 @@ def decode(data, passphrase=None):
 
 
 def read(path, passphrase=None):
-    """Opens a key file; refuses one that group or others may touch, before a byte of it is read."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        found = os.fstat(fd)
-        permitted(found.st_mode, found.st_uid, os.geteuid())
-        data = os.read(fd, HEAD_BYTES + LABEL_MAX + TAIL_BYTES + 1)
-    finally:
-        os.close(fd)
-    return decode(data, passphrase)
+    """Opens a key file; refuses one that is not permitted before a byte of it is read."""
+    return decode(_read(path, HEAD_BYTES + LABEL_MAX + TAIL_BYTES + 1), passphrase)
 
 
 def read_passphrase(path):
     """A passphrase from a file that is as private as the key's; one final newline is not part of it."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        found = os.fstat(fd)
-        permitted(found.st_mode, found.st_uid, os.geteuid())
-        text = os.read(fd, 1026)
-    finally:
-        os.close(fd)
-    text = text.removesuffix(b"\n")
+    text = _read(path, 1026).removesuffix(b"\n")
     if not 1 <= len(text) <= 1024:
         raise Passphrase("passphrase file")
     return text
