@@ -572,6 +572,7 @@ alone_bear(struct fleet *f, struct mono now)
 struct mono
 fleet_tick(struct fleet *f, struct mono now)
 {
+	atomic_store(&f->setup.board->beat_us, now.us);
 	hangs_end(f, now);
 	dependencies_watch(f, now);
 	settle(f, now);

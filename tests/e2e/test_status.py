@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ports import free_ports, wait_for
-from weir import SLOW, Weir
+from weir import SLOW, Weir, descendants
 
 PIPELINE = """
 pipeline: {name}
@@ -241,3 +241,24 @@ def test_no_answer_of_a_peer_harms(make):
 def test_peers_that_are_none_are_refused(make, peers, says):
     w = make(pipeline(0, peers), "w")
     assert says in w.command("validate", w.file, codes=(78,)).stderr
+
+
+# ---- liveness ----
+
+def test_a_hung_supervisor_is_not_alive(make):
+    w = make(pipeline(0), "w")
+    process = w.up("--only", "status")
+    [status] = w.workers(process, "status")
+    [supervisor] = [pid for pid, name in descendants().items() if name == "supervisor"]
+    assert w.get(process, "/livez") == (200, "alive\n")
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        wait_for("503", lambda: w.get(process, "/livez")[0] == 503, 30 * SLOW, 0.2)
+        assert time.monotonic() - began > 10, "a supervisor may be slow"
+        assert "hangs" in w.get(process, "/livez")[1]
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    wait_for("200", lambda: w.get(process, "/livez")[0] == 200, 10 * SLOW, 0.1)
+    assert w.workers(process, "status") == [status], "it was not born again for that"
+    w.stop(process)

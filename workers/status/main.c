@@ -27,7 +27,16 @@ look(const struct status *s, struct view *v)
 static unsigned
 livez(void *ctx, struct buf *out)
 {
-	(void)ctx;
+	const struct status *s = ctx;
+	struct view v;
+
+	view_take(s->source, &v);
+	int64_t ms = view_silent_ms(&v);
+	if (ms > SUPERVISOR_SILENT_MS_MAX) {
+		buf_printf(out, "the supervisor hangs: no turn of it for %lld s\n",
+			   (long long)ms / 1000);
+		return 503;
+	}
 	buf_text(out, "alive\n");
 	return 200;
 }

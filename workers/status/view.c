@@ -150,6 +150,14 @@ view_clock(const struct view *v, int64_t *clock_us, int *held)
 	return any;
 }
 
+int64_t
+view_silent_ms(const struct view *v)
+{
+	struct mono beat = {atomic_load(&v->board->beat_us)};
+
+	return mono_since_ms(beat, v->now);
+}
+
 const char *
 wait_name(enum worker_wait w)
 {

@@ -64,6 +64,13 @@ uint64_t view_max(const struct view *v, enum metric m);
 bool view_clock(const struct view *v, int64_t *clock_us, int *held);
 
 /*
+ * What the supervisor has for a turn, which it else makes at least twice a second: beyond it, it
+ * counts as hung, and only its end helps. Nothing outside of the process can bring that about.
+ */
+enum { SUPERVISOR_SILENT_MS_MAX = 15000 };
+int64_t view_silent_ms(const struct view *v); /* since its last turn */
+
+/*
  * Why the pipeline does not serve now, one reason after another; false when there is no i-th one.
  */
 struct unready {
