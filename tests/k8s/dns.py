@@ -1,5 +1,6 @@
 """The cluster's names, for tests: addresses (A) of Services, of the ready pods of headless ones, and of a StatefulSet's
-pods. UDP alone; every question is answered from the API server as it is then. Others' names do not exist."""
+pods. UDP alone; every question is answered from the API server as it is then. Names below weir.test are those of servers
+outside the cluster: all of them are the node's address. Others do not exist."""
 
 import socket
 import struct
@@ -8,12 +9,13 @@ import urllib.error
 import urllib.parse
 
 DOMAIN = ".svc.cluster.local"
+OUTSIDE = ".weir.test"
 TYPE_A, NXDOMAIN = 1, 3
 ANSWERS_MAX = 25  # fit into 512 bytes beside the longest name
 TTL_SECONDS = 2
 
 
-def serve(api, address):
+def serve(api, address, node):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.bind((address, 53))
     while True:
@@ -40,7 +42,9 @@ def answer(question, find):
     return head + question[12:at + 5] + body
 
 
-def lookup(api, name):
+def lookup(api, name, node):
+    if name.endswith(OUTSIDE):
+        return [node]
     parts = name.removesuffix(DOMAIN).split(".")
     if not name.endswith(DOMAIN) or len(parts) not in (2, 3):
         return None

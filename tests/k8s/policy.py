@@ -147,6 +147,7 @@ ip daddr {net} ip daddr != @known counter drop
 }}
 chain pods_input {{
 type filter hook input priority 5; policy accept;
+iifname lo accept
 ct state established,related accept
 ip saddr {net} ip saddr != @known counter drop
 {egress}

@@ -28,7 +28,7 @@ def guarded(serve, *args):
 
 directory, url, port, pods_net = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 api = Api(directory, url)
-threads = [guarded(dns.serve, api, box.DNS), guarded(policy.serve, api, pods_net, box.DNS),
+threads = [guarded(dns.serve, api, box.DNS, box.NODE), guarded(policy.serve, api, pods_net, box.DNS),
            guarded(metrics.serve, api, directory / "pki", port)]
 for t in threads:
     t.start()
