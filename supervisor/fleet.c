@@ -114,8 +114,9 @@ ready_judge(struct fleet *f, struct child *c)
 {
 	if (f->setup.model->require_sandbox && c->row.separation == SEPARATION_NONE) {
 		refuse(f, EXIT_PERMISSION,
-		       "%s: nothing separates it from other workers, and require_sandbox is set: "
-		       "start as root, or on a kernel with Landlock",
+		       "%s: nothing separates it from other workers, and require_sandbox is set "
+		       "(a container of its own is no substitute): start as root, or on a kernel "
+		       "with Landlock",
 		       c->subject);
 		return;
 	}

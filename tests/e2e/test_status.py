@@ -8,8 +8,10 @@ import socket
 import threading
 import time
 
+import psycopg
 import pytest
 
+import loans
 from ports import free_ports, wait_for
 from weir import SLOW, Weir, descendants
 
@@ -262,3 +264,32 @@ def test_a_hung_supervisor_is_not_alive(make):
     wait_for("200", lambda: w.get(process, "/livez")[0] == 200, 10 * SLOW, 0.1)
     assert w.workers(process, "status") == [status], "it was not born again for that"
     w.stop(process)
+
+
+# ---- the end ----
+
+def test_readiness_ends_with_the_request_to_stop_and_work_after_it(make_weir, database, connection, twin):
+    w = make_weir(loans.pipeline(sources=loans.FOLLOW))
+    w.apply()
+    process = w.up()
+    with psycopg.connect(database) as blocker:
+        blocker.execute("lock table analytical_schema.fact_loan in exclusive mode")
+        for stream, events in twin.items():
+            loans.write(w.data / f"{stream}.ndjson", events)
+        wait_for("a load that waits", lambda: connection.execute(
+            "select count(*) from pg_locks where not granted and relation = 'analytical_schema.fact_loan'::regclass"
+        ).fetchone()[0], 60 * SLOW)
+        assert w.get(process, "/readyz")[0] == 200, "work under way is no reason"
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        code, body = wait_for("503", lambda: (r := w.get(process, "/readyz"))[0] == 503 and r, 5 * SLOW, 0.02)
+        took = time.monotonic() - began
+        assert [u["dependency"] for u in json.loads(body)["unready"]][0] == "drain" and took < 1 * SLOW, took
+        status = w.status(process)
+        assert status["draining"] and not status["ready"] and process.poll() is None
+        assert w.get(process, "/livez")[0] == 200
+        assert "DRAINING" in w.command("status", "--url", w.url(process), codes=(75,)).stdout
+        blocker.rollback()
+    assert process.wait(30 * SLOW) == 0
+    committed = connection.execute("select sum(events) from analytical_schema.fact_loan").fetchone()[0]
+    assert committed > 0, "what was under way is committed"
