@@ -17,7 +17,7 @@ import tarfile
 import ports
 
 HERE = pathlib.Path(__file__).resolve().parent
-RUNC = HERE / "runc"
+RUNC, ROOTED = HERE / "runc", HERE.parents[1] / "deploy" / "rooted"
 SECCOMP = pathlib.Path("/usr/share/containers/seccomp.json")  # the profile that Docker and containerd share
 START_SECONDS = 30
 CAPABILITIES = ("bounding", "effective", "permitted", "inheritable", "ambient")
@@ -37,7 +37,7 @@ def unavailable():
     for program in ("runc", "unshare"):
         if not shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin"):
             return f"{program} is not installed"
-    tried = subprocess.run(["unshare", "--mount", "--pid", "--ipc", "--uts", "--propagation", "unchanged", "--fork", "true"],
+    tried = subprocess.run([ROOTED, "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "true"],
                            capture_output=True, text=True)
     return f"this system gives no namespaces: {tried.stderr.strip()}" if tried.returncode else None
 
@@ -164,7 +164,7 @@ class Container:
         pid_file = self.directory / "pid"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [RUNC, self.directory, "run", "--bundle", self.directory, "--pid-file", pid_file, self.name],
+                [RUNC, self.directory / "state", "run", "--bundle", self.directory, "--pid-file", pid_file, self.name],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=ports.end_with_parent)
         ports.wait_for("the container", lambda: pid_file.exists() and pid_file.read_text() or
@@ -211,7 +211,7 @@ class Container:
         return self._runc("exec", "--user", f"{uid}:{gid}", self.name, *words, check=False, timeout=timeout)
 
     def _runc(self, *words, check=True, timeout=60):
-        done = subprocess.run([RUNC, self.directory, *map(str, words)], text=True, capture_output=True,
+        done = subprocess.run([RUNC, self.directory / "state", *map(str, words)], text=True, capture_output=True,
                               stdin=subprocess.DEVNULL, timeout=timeout)
         if check and done.returncode:
             raise Failed(f"runc {' '.join(map(str, words))}: {done.stderr}")
