@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "log.h"
 
@@ -21,8 +22,9 @@ const struct verb verbs[] = {
      "refused, 69 no database.",
      options_apply},
     {"apply", apply_run, 0, 1, "[PIPELINE]", "create and change schemas, logins, tables and grants",
-     "Does what plan shows, in one transaction, and writes one login file for each of Weir's\n"
-     "logins. Only adds: what would destroy data is refused unless named with\n"
+     "Does what plan shows, in one transaction. A login file that is there gives its login the\n"
+     "password, and is never written over; where there is none, a new password and its file.\n"
+     "Only adds: what would destroy data is refused unless named with\n"
      "--allow-destructive. Applying twice changes nothing: \"nothing to do\", exit 0.",
      options_apply},
     {"check", check_run, 0, 1, "[PIPELINE]",
@@ -63,14 +65,23 @@ const struct verb verbs[] = {
      "Exit codes: 0 there are some, 99 there are none; replay: 0 all were processed, 1 some are\n"
      "dead again, 75 the pipeline does not run here.",
      options_dead},
+    {"logins", logins_run, 1, 2, "init [PIPELINE]",
+     "the login files of a pipeline, made without its database",
+     "init: one file for each of Weir's logins (load.login, ...), with a new random password;\n"
+     "mode 0600, the directory 0700. A file that is there is kept, and said. `weir apply` then\n"
+     "gives the logins these passwords: so Secrets of Kubernetes can be made before the database.\n"
+     "Exit codes: 0 done, 77 a file or directory is refused, 78 a file of another login.",
+     options_logins},
     {"keys", keys_run, 1, 4,
-     "init | member NAME | policy sign|show|root | grant member|role|science NAME |\n"
+     "init | rid | member NAME | policy sign|show|root | grant member|role|science NAME |\n"
      "          revoke member|role NAME | rotate data | rotate role|token NAME | erase | verify |\n"
      "          inspect | audit verify|sign   [PIPELINE]",
      "keys, the signed policy, who can open what, erasure, the audit chain",
      "init     makes all keys of a pipeline in the directory that `keys:` names, the first role "
      "and\n"
      "         its first member, and says what to move away. Never overwrites.\n"
+     "rid      makes the key of queue identities alone (rid_key:), where there is none; init does\n"
+     "         it, too, and so does apply where it may write there.\n"
      "member   makes a person's own key file, and the public key that a grant asks for.\n"
      "policy   sign: shows what changes in who can read what, then signs it with the root, one\n"
      "         serial higher; `weir apply` puts it in force. show: in words. root: a new root.\n"
@@ -227,6 +238,27 @@ verb_run(struct cli *c, int argc, char **argv)
 	return v->run(c);
 }
 
+static void
+on_stop(int n)
+{
+	_exit(128 + n);
+}
+
+/*
+ * The first process of a container dies of no signal that it does not handle: without this a stop
+ * of `weir apply` would last until the kill. Verbs that end in an orderly way set their own.
+ */
+static void
+first_process(void)
+{
+	const struct sigaction stop = {.sa_handler = on_stop};
+
+	if (getpid() != 1)
+		return;
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -235,6 +267,7 @@ main(int argc, char **argv)
 
 	log_open("weir");
 	signal(SIGPIPE, SIG_IGN);
+	first_process();
 	if (!at)
 		log_exit(verbless(argc, argv));
 	c.verb = verb_find(argv[at]);

@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +110,13 @@ bool
 start_exec(struct start *s, struct err *e)
 {
 	char *argv[START_WORDS_MAX];
+	sigset_t stop;
 
+	/* A stop that comes meanwhile waits until the supervisor listens. */
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTERM);
+	sigaddset(&stop, SIGINT);
+	sigprocmask(SIG_BLOCK, &stop, NULL);
 	/* execv does not write to them; its type is older than const. */
 	memcpy(argv, s->argv, sizeof argv);
 	execv(s->path, argv);
