@@ -428,6 +428,35 @@ def test_ports_image_probes_and_grace(overlay, name, models):
     assert [p["port"] for r in scrape["spec"]["ingress"] for p in r["ports"]] == [port]
 
 
+def docs_blocks(language):
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", (ROOT / "docs/deploy.md").read_text())
+
+
+def test_the_overlay_in_the_docs_builds(tmp_path, schema, models):
+    """As it stands there, beside a checkout, with the component for the Prometheus operator taken in."""
+    text = next(b for b in docs_blocks("yaml") if b.startswith("# loans/kustomization.yaml"))
+    (tmp_path / "weir").symlink_to(ROOT)
+    (tmp_path / "loans").mkdir()
+    (tmp_path / "loans" / "pipeline.yaml").write_text(bundle("scaled").pipeline + "# ours\n")
+    (tmp_path / "loans" / "kustomization.yaml").write_text(text + "components: [../weir/k8s/podmonitor]\n")
+    done = subprocess.run([manifests.tools() / "kubectl", "kustomize", tmp_path / "loans"], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    other = manifests.Bundle("loans", [d for d in yaml.safe_load_all(done.stdout)])
+    for document in other.documents:
+        assert document["metadata"]["namespace"] == "loans"
+        assert document["kind"] == "PodMonitor" or schema.errors(document) == []
+    for workload in other.workloads:
+        assert workload.container["image"] == f"registry.example/weir:{VERSION}"
+        assert manifests.restricted(workload.pod) == manifests.hardened(workload) == []
+    assert other.pipeline.endswith("# ours\n") and "kafka-2.example" in other.environment["WEIR_EXCHANGE"]
+    assert other.one("NetworkPolicy", "weir-database")["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "10.1.2.3/32"}}]
+    scrape = other.one("NetworkPolicy", "weir-scrape")["spec"]["ingress"]
+    assert "observability" in str(scrape) and "monitoring" not in str(scrape) and scrape[0]["ports"]
+    monitor = other.of("PodMonitor")[0]["spec"]
+    assert all(matches(monitor["selector"], w.labels) for w in other.workloads)
+    assert monitor["podMetricsEndpoints"][0]["port"] == "status"
+
+
 def test_services_show_replicas_that_are_not_ready(models):
     peers = [re.fullmatch(r"http://([\w-]+):(\d+)", p).groups() for p in models["scaled"]["peers"]]
     for name, port in peers:
