@@ -40,6 +40,7 @@ int explain_run(struct cli *c);
 int handoff_run(struct cli *c);
 int help_run(struct cli *c);
 int keys_run(struct cli *c);
+int logins_run(struct cli *c);
 int open_run(struct cli *c);
 int plan_run(struct cli *c);
 int run_run(struct cli *c);
@@ -53,6 +54,7 @@ extern const struct option_row options_demo[];
 extern const struct option_row options_handoff[];
 extern const struct option_row options_help[];
 extern const struct option_row options_keys[];
+extern const struct option_row options_logins[];
 extern const struct option_row options_open[];
 extern const struct option_row options_pipeline[]; /* only --pipeline */
 extern const struct option_row options_dead[];

@@ -41,6 +41,7 @@ struct sub {
 
 static const struct sub subs[] = {
     {"init", NULL, false, false, false, false, keys_init},
+    {"rid", NULL, false, false, false, false, keys_rid},
     {"member", NULL, true, false, false, false, keys_member},
     {"policy", "sign", false, true, false, true, keys_sign},
     {"policy", "show", false, true, false, true, keys_show},

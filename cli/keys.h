@@ -200,6 +200,7 @@ MUSTCHECK bool keys_reseal(struct keys *k, const struct key *holder, const struc
 
 /* ---- the sub-verbs: true, or *e; the report is printed by keys.c ---- */
 bool keys_init(struct keys *k, struct err *e);
+bool keys_rid(struct keys *k, struct err *e);
 bool keys_member(struct keys *k, struct err *e);
 bool keys_sign(struct keys *k, struct err *e);
 bool keys_show(struct keys *k, struct err *e);

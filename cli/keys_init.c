@@ -1,6 +1,7 @@
 /* keys init: everything a pipeline needs to seal, in one directory; keys
  * member: a person's key. */
 #include "keys.h"
+#include "login_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -216,6 +217,64 @@ init_close(struct init *x, bool good)
 	key_free(x->role_key);
 }
 
+/* ---- the key of queue identities ---- */
+
+/* The file's directory, where it is not there yet. */
+static bool
+rid_directory(const char *path, struct err *e)
+{
+	char directory[LOGIN_PATH_MAX];
+	char *slash;
+
+	snprintf(directory, sizeof directory, "%s", path);
+	slash = strrchr(directory, '/');
+	if (!slash || slash == directory)
+		return true;
+	*slash = 0;
+	return directory_make(directory, e);
+}
+
+static bool
+rid_make(struct keys *k, struct err *e)
+{
+	const char *path = k->m->rid_key_path;
+
+	if (!rid_directory(path, e) || !rid_key_make(k->m, e))
+		return false;
+	keys_did(k,
+		 "made %s: ingest's, makes the identities of queue messages; stays, mode 0600. "
+		 "Every host of the pipeline needs this one; keep a copy, it cannot be made again",
+		 path);
+	return true;
+}
+
+/* One of apply's, or of before, goes on: under another, sent-again messages would count twice. */
+static bool
+rid_add(struct keys *k, struct err *e)
+{
+	const char *path = k->m->rid_key_path;
+
+	if (!path)
+		return true;
+	if (access(path, F_OK))
+		return rid_make(k, e);
+	keys_did(k, "kept %s, which is there already", path);
+	return true;
+}
+
+bool
+keys_rid(struct keys *k, struct err *e)
+{
+	const char *path = k->m->rid_key_path;
+
+	if (!path)
+		return err_set(e, EXIT_CONFIG, "%s has no rid_key; only queues need one", k->file);
+	if (!access(path, F_OK))
+		return err_set(e, EXIT_CONFIG,
+			       "\"%s\" is there already; keys are never overwritten", path);
+	return rid_make(k, e);
+}
+
 bool
 keys_init(struct keys *k, struct err *e)
 {
@@ -225,7 +284,7 @@ keys_init(struct keys *k, struct err *e)
 		    keys_passphrase(k, true, e) && keys_make(&x, e) &&
 		    keys_role_seal(k, x.role_key, x.role, 1, x.member, key_public(x.person), e) &&
 		    keys_role_seal(k, x.role_key, x.role, 1, "escrow", key_public(x.escrow), e) &&
-		    policy_first(&x, e);
+		    policy_first(&x, e) && rid_add(k, e);
 	if (good)
 		init_tell(&x);
 	init_close(&x, good);

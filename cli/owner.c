@@ -57,9 +57,8 @@ file_secret(const char *path, size_t max, struct buf *out, struct err *e)
 	return true;
 }
 
-/* The DSN as it is written, or from where `file:` or `env:` say. */
-static bool
-dsn_resolve(const struct model *m, struct buf *out, struct err *e)
+bool
+owner_dsn(const struct model *m, struct buf *out, struct err *e)
 {
 	if (!m->dsn)
 		return err_set(e, EXIT_CONFIG, "%s: warehouse.postgresql.dsn is missing", m->path);
@@ -115,9 +114,11 @@ owner_open(const struct model *m, struct pg **out, struct err *e)
 	struct buf dsn = {0};
 
 	*out = NULL;
-	bool good = dsn_resolve(m, &dsn, e) &&
+	bool good = owner_dsn(m, &dsn, e) &&
 		    pg_connect(buf_cstr(&dsn), "weir", settings, OWNER_CONNECT_MS, out, e) &&
 		    server_check(*out, e);
+	if (dsn.data)
+		explicit_bzero(dsn.data, dsn.cap);
 	buf_free(&dsn);
 	if (good)
 		return true;

@@ -14,6 +14,9 @@ enum { OWNER_CONNECT_MS = 10000, OWNER_SECRET_MAX = 4096, OWNER_VERSION_MIN = 15
 MUSTCHECK bool owner_connect(const struct cli *c, const struct model *m, struct pg **out,
 			     int *code);
 
+/* The owner's DSN as it is written, or from where `file:` or `env:` say; appended. Wipe it. */
+MUSTCHECK bool owner_dsn(const struct model *m, struct buf *out, struct err *e);
+
 /* The same, told by the caller. */
 MUSTCHECK bool owner_open(const struct model *m, struct pg **out, struct err *e);
 

@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "ddl.h"
+#include "login_file.h"
 #include "pg.h"
 
 enum change_kind {
@@ -85,15 +86,17 @@ MUSTCHECK bool plan_grants(struct plan *p, struct err *e);
 MUSTCHECK bool plan_exchange(struct plan *p, struct err *e);
 MUSTCHECK bool exchange_make(const struct model *m, struct err *e);
 
-/* plan_logins.c: doing. The file is written beside its place, and comes there with login_place. */
+/*
+ * plan_logins.c: doing. A file that is there stays as it is, and gives the password; a new one is
+ * written beside its place, and comes there with login_place.
+ */
 struct login_made {
-	char path[4096], temporary[4096 + 8];
-	struct buf sql; /* with the password's verifier */
+	char path[LOGIN_PATH_MAX], temporary[LOGIN_PATH_MAX + 8]; /* "": there is none */
+	struct buf sql;						  /* with the password's verifier */
 };
 MUSTCHECK bool login_make(struct plan *p, const struct change *c, struct login_made *out,
 			  struct err *e);
 MUSTCHECK bool login_place(struct login_made *l, struct err *e);
 void login_drop(struct login_made *l); /* after a failure: removes the temporary file */
-MUSTCHECK bool rid_key_make(const struct model *m, struct err *e);
 
 #endif

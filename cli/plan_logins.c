@@ -2,34 +2,27 @@
 #include "plan.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "keyhash.h"
+#include "login_file.h"
 #include "owner.h"
 #include "pg_login.h"
 
-enum { PASSWORD_BYTES = 24, LOGIN_FILE_MAX = 4096, LOGIN_TRY_MS = 5000, RID_KEY_BYTES = 32 };
-
-static bool
-login_path(const struct model *m, enum ddl_login login, char *path, size_t n, struct err *e)
-{
-	if (!m->logins_dir)
-		return err_set(e, EXIT_CONFIG, "%s: warehouse.postgresql.logins is missing",
-			       m->path);
-	if (snprintf(path, n, "%s/%s.login", m->logins_dir, ddl_logins[login].suffix) >= (int)n)
-		return err_set(e, EXIT_CONFIG, "the path of %s.login is too long",
-			       ddl_logins[login].suffix);
-	return true;
-}
+enum { LOGIN_TRY_MS = 5000 };
 
 /* ---- planning ---- */
 
-enum login_state { LOGIN_GOOD, LOGIN_NO_FILE, LOGIN_REJECTED, LOGIN_FOREIGN };
+enum login_state {
+	LOGIN_GOOD,
+	LOGIN_NO_FILE,
+	LOGIN_REJECTED, /* by the server, as it is */
+	LOGIN_FOREIGN,
+	LOGIN_NO_PASSWORD,
+};
 
 static enum login_state
 login_connect(const char *dsn)
@@ -49,20 +42,21 @@ static bool
 login_try(const char *path, const struct name *login, bool role_there, enum login_state *state,
 	  struct err *e)
 {
-	struct buf dsn = {0};
-	char user[NAME_BYTES_MAX + 16];
+	struct login_file file;
 
-	*state = LOGIN_NO_FILE;
-	if (access(path, F_OK))
-		return true;
-	bool good = file_secret(path, LOGIN_FILE_MAX, &dsn, e);
-	snprintf(user, sizeof user, "user='%s'", login->s);
-	if (good && !strstr(buf_cstr(&dsn), user))
+	if (!login_file_read(path, login->s, &file, e))
+		return false;
+	*state = LOGIN_GOOD;
+	if (!file.there)
+		*state = LOGIN_NO_FILE;
+	else if (file.foreign)
 		*state = LOGIN_FOREIGN;
-	else if (good && role_there)
-		*state = login_connect(buf_cstr(&dsn));
-	buf_free(&dsn);
-	return good;
+	else if (role_there)
+		*state = login_connect(buf_cstr(&file.dsn));
+	if (file.there && !file.password.len && (!role_there || *state == LOGIN_REJECTED))
+		*state = LOGIN_NO_PASSWORD;
+	login_file_free(&file);
+	return true;
 }
 
 /* All but the password's verifier, which is made when it is done. */
@@ -83,13 +77,19 @@ login_add(struct plan *p, enum ddl_login login, const struct name *name, bool th
 
 	login_sql(name, there, &sql);
 	if (!there)
-		c = plan_add_kind(p, CHANGE_LOGIN, '+', &sql, "login %s (%s), in %s", name->s,
-				  ddl_logins[login].words, path);
-	else
 		c = plan_add_kind(
-		    p, CHANGE_LOGIN, '~', &sql, "login %s: a new password, because %s %s", name->s,
-		    state == LOGIN_NO_FILE ? "there is no file" : "the server refuses the one in",
-		    path);
+		    p, CHANGE_LOGIN, '+', &sql, "login %s (%s), %s %s", name->s,
+		    ddl_logins[login].words,
+		    state == LOGIN_NO_FILE ? "in" : "with the password that stands in", path);
+	else if (state == LOGIN_NO_FILE)
+		c = plan_add_kind(p, CHANGE_LOGIN, '~', &sql,
+				  "login %s: a new password, because there is no file %s", name->s,
+				  path);
+	else
+		c = plan_add_kind(p, CHANGE_LOGIN, '~', &sql,
+				  "login %s: gets the password that stands in %s, with which the "
+				  "server refuses it now",
+				  name->s, path);
 	c->of = login;
 }
 
@@ -97,12 +97,13 @@ static bool
 login_plan(struct plan *p, enum ddl_login login, struct err *e)
 {
 	struct name name;
-	char path[4096];
+	char path[LOGIN_PATH_MAX];
+	const char *directory;
 	enum login_state state;
 	bool there;
 
 	if (!ddl_login_name(p->model, login, &name, e) ||
-	    !login_path(p->model, login, path, sizeof path, e))
+	    !login_directory(p->model, &directory, e) || !login_path(directory, login, path, e))
 		return false;
 	const char *const params[] = {name.s, NULL};
 	if (!plan_ask(p, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", params, &there,
@@ -115,11 +116,30 @@ login_plan(struct plan *p, enum ddl_login login, struct err *e)
 			      "directory of its "
 			      "own (warehouse.postgresql.logins)",
 			      name.s, path);
+	else if (state == LOGIN_NO_PASSWORD)
+		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
+			      "login %s: %s has no password, and the server does not let it in "
+			      "without; write one there, or remove the file",
+			      name.s, path);
 	else if (!p->may_create_role && (!there || state != LOGIN_GOOD))
 		plan_role_refuse(p, "login", name.s);
 	else if (!there || state != LOGIN_GOOD)
 		login_add(p, login, &name, there, state, path);
 	return true;
+}
+
+/* A key of queue identities is made where it may be: a place that others fill is left alone. */
+static bool
+directory_writable(const char *path)
+{
+	char directory[LOGIN_PATH_MAX];
+	char *slash;
+
+	snprintf(directory, sizeof directory, "%s", path);
+	slash = strrchr(directory, '/');
+	if (slash)
+		slash[slash == directory] = 0;
+	return access(slash ? directory : ".", W_OK) == 0;
 }
 
 static bool
@@ -133,9 +153,16 @@ rid_key_plan(struct plan *p, struct err *e)
 	if (stat(path, &st)) {
 		if (errno != ENOENT)
 			return err_errno(e, EXIT_CONFIG, "cannot look at the rid key %s", path);
-		plan_add_kind(p, CHANGE_RID_KEY, '+', NULL,
-			      "key of queue identities in %s: keep it, it cannot be made again",
-			      path);
+		if (directory_writable(path))
+			plan_add_kind(
+			    p, CHANGE_RID_KEY, '+', NULL,
+			    "key of queue identities in %s: keep it, it cannot be made again",
+			    path);
+		else
+			plan_add_kind(p, CHANGE_NOTE, 'i', NULL,
+				      "no key of queue identities here (%s): ingest needs it, "
+				      "`weir keys rid` makes it",
+				      path);
 		return true;
 	}
 	if (st.st_size != RID_KEY_BYTES)
@@ -156,87 +183,59 @@ plan_logins(struct plan *p, struct err *e)
 
 /* ---- doing ---- */
 
+/* The password of the file that is there; else a new one, and its file beside its place. */
 static bool
-file_write(int fd, const void *data, size_t n)
+password_take(struct plan *p, const char *user, struct login_made *out, struct buf *password,
+	      struct err *e)
 {
-	const char *at = data;
+	char fresh[2 * PASSWORD_BYTES + 1];
+	struct login_file file;
+	struct buf line = {0};
 
-	while (n) {
-		ssize_t done = write(fd, at, n);
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done <= 0)
-			return false;
-		at += done;
-		n -= (size_t)done;
-	}
-	return fsync(fd) == 0;
-}
-
-/* A new file of mode 0600; an old one of that name is replaced. */
-static bool
-secret_write(const char *path, const void *data, size_t n, struct err *e)
-{
-	if (unlink(path) && errno != ENOENT)
-		return err_errno(e, EXIT_PERMISSION, "cannot replace \"%s\"", path);
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return err_errno(e, EXIT_PERMISSION, "cannot write \"%s\"", path);
-	bool good =
-	    file_write(fd, data, n) || err_errno(e, EXIT_PERMISSION, "cannot write \"%s\"", path);
-	close(fd);
+	if (!login_file_read(out->path, user, &file, e))
+		return false;
+	buf_add(password, file.password.data, file.password.len);
+	bool there = file.there && !file.foreign;
+	login_file_free(&file);
+	if (there)
+		return true;
+	password_make(fresh);
+	buf_clear(password);
+	buf_text(password, fresh);
+	bool good = pg_dsn_for(p->pg, user, fresh, &line, e);
+	explicit_bzero(fresh, sizeof fresh);
+	buf_byte(&line, '\n');
+	snprintf(out->temporary, sizeof out->temporary, "%s.new", out->path);
+	unlink(out->temporary); /* of an apply that was killed */
+	good = good && secret_create(out->temporary, line.data, line.len, e);
 	if (!good)
-		unlink(path);
+		*out->temporary = 0;
+	explicit_bzero(line.data, line.len);
+	buf_free(&line);
 	return good;
-}
-
-static void
-password_make(char out[2 * PASSWORD_BYTES + 1])
-{
-	uint8_t bytes[PASSWORD_BYTES];
-
-	random_bytes(bytes, sizeof bytes);
-	for (unsigned i = 0; i < PASSWORD_BYTES; i++)
-		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-	explicit_bzero(bytes, sizeof bytes);
-}
-
-static bool
-directory_make(const char *path, struct err *e)
-{
-	if (mkdir(path, 0700) && errno != EEXIST)
-		return err_errno(e, EXIT_PERMISSION, "cannot make the directory \"%s\"", path);
-	return true;
 }
 
 bool
 login_make(struct plan *p, const struct change *c, struct login_made *out, struct err *e)
 {
-	char password[2 * PASSWORD_BYTES + 1];
-	struct buf verifier = {0}, line = {0};
+	struct buf password = {0}, verifier = {0};
+	const char *directory;
 	struct name name;
 
 	*out = (struct login_made){0};
 	if (!ddl_login_name(p->model, c->of, &name, e) ||
-	    !login_path(p->model, c->of, out->path, sizeof out->path, e) ||
-	    !directory_make(p->model->logins_dir, e))
+	    !login_directory(p->model, &directory, e) ||
+	    !login_path(directory, c->of, out->path, e) || !directory_make(directory, e))
 		return false;
-	password_make(password);
-	bool good = pg_scram(p->pg, name.s, password, &verifier, e) &&
-		    pg_dsn_for(p->pg, name.s, password, &line, e);
+	bool good = password_take(p, name.s, out, &password, e) &&
+		    pg_scram(p->pg, name.s, buf_cstr(&password), &verifier, e);
 	if (good) {
 		buf_text(&out->sql, c->sql);
 		pg_quote_text(&out->sql, buf_cstr(&verifier));
-		buf_byte(&line, '\n');
-		snprintf(out->temporary, sizeof out->temporary, "%s.new", out->path);
-		good = secret_write(out->temporary, line.data, line.len, e);
-		if (!good)
-			*out->temporary = 0;
 	}
-	explicit_bzero(password, sizeof password);
-	if (line.data)
-		explicit_bzero(line.data, line.len);
-	buf_free(&line);
+	if (password.data)
+		explicit_bzero(password.data, password.cap);
+	buf_free(&password);
 	buf_free(&verifier);
 	return good;
 }
@@ -244,6 +243,8 @@ login_make(struct plan *p, const struct change *c, struct login_made *out, struc
 bool
 login_place(struct login_made *l, struct err *e)
 {
+	if (!*l->temporary)
+		return true; /* the file was there */
 	if (rename(l->temporary, l->path))
 		return err_errno(e, EXIT_PERMISSION, "cannot write \"%s\"", l->path);
 	*l->temporary = 0;
@@ -256,15 +257,4 @@ login_drop(struct login_made *l)
 	if (*l->temporary)
 		unlink(l->temporary);
 	buf_free(&l->sql);
-}
-
-bool
-rid_key_make(const struct model *m, struct err *e)
-{
-	uint8_t key[RID_KEY_BYTES];
-
-	random_bytes(key, sizeof key);
-	bool good = secret_write(m->rid_key_path, key, sizeof key, e);
-	explicit_bzero(key, sizeof key);
-	return good;
 }

@@ -115,6 +115,17 @@ item_add(struct gathered *out, int *n, enum ctl_fd_kind kind, const char *name, 
 	return true;
 }
 
+/* Says also who makes what is missing. */
+static bool
+missing_tell(const char *maker, struct err *e)
+{
+	size_t n = strlen(e->text);
+
+	if (e->code == EXIT_CONFIG)
+		snprintf(e->text + n, sizeof e->text - n, "; %s", maker);
+	return false;
+}
+
 static bool
 login_open(const struct gather *g, const char *login, struct gathered *out, int *n, struct err *e)
 {
@@ -126,12 +137,15 @@ login_open(const struct gather *g, const char *login, struct gathered *out, int 
 		    e, EXIT_CONFIG,
 		    "the pipeline file names no directory of logins (warehouse.postgresql.logins)");
 	snprintf(path, sizeof path, "%s/%s.login", dir, login);
-	if (item_add(out, n, CTL_FD_LOGIN, login, file_open(path, "login", e)))
-		return true;
-	if (e->code == EXIT_CONFIG)
-		snprintf(e->text + strlen(e->text), sizeof e->text - strlen(e->text),
-			 "; `weir apply` writes it");
-	return false;
+	return item_add(out, n, CTL_FD_LOGIN, login, file_open(path, "login", e)) ||
+	       missing_tell("`weir apply` or `weir logins init` writes it", e);
+}
+
+static bool
+rid_key_open(const char *path, struct gathered *out, int *n, struct err *e)
+{
+	return item_add(out, n, CTL_FD_KEY, "rid_key", file_open(path, "rid key", e)) ||
+	       missing_tell("`weir keys rid` or `weir apply` makes it", e);
 }
 
 /* A secret given as "file:PATH" or "env:NAME". */
@@ -176,7 +190,7 @@ gather_open(const struct gather *g, enum role role, struct gathered out[static G
 		if (needs & logins[i].need)
 			good = login_open(g, logins[i].login, out, &n, e);
 	if (good && (needs & NEED_SOURCES) && rid_key)
-		good = item_add(out, &n, CTL_FD_KEY, "rid_key", file_open(rid_key, "rid key", e));
+		good = rid_key_open(rid_key, out, &n, e);
 	if (good)
 		good = keyring_open(g->model, role, out, &n, e);
 	if (good)

@@ -126,7 +126,9 @@ fail_connect(struct pg *p, struct err *e)
 	connect_sqlstate(p, PQerrorMessage(p->conn));
 	pg_first_line(PQerrorMessage(p->conn), line, sizeof(line));
 	p->lost = true;
-	int code = p->sqlstate[0] ? pg_exit_code(p->sqlstate) : EXIT_UNAVAILABLE;
+	int code = p->sqlstate[0]			? pg_exit_code(p->sqlstate)
+		   : PQconnectionNeedsPassword(p->conn) ? EXIT_PERMISSION
+							: EXIT_UNAVAILABLE;
 	return err_set(e, code, "cannot connect to the warehouse: %s", line);
 }
 

@@ -30,31 +30,94 @@ word_write(struct buf *out, const char *word, const char *value)
 	buf_byte(out, '\'');
 }
 
+/* Where the server is and how to be sure of it; nothing of who the owner is. */
+static const char *const kept[] = {"host",
+				   "hostaddr",
+				   "port",
+				   "dbname",
+				   "sslmode",
+				   "sslrootcert",
+				   "sslcrl",
+				   "ssl_min_protocol_version",
+				   "channel_binding",
+				   "target_session_attrs",
+				   "connect_timeout"};
+enum { KEPT = sizeof kept / sizeof *kept };
+
+static const char *
+word_value(const PQconninfoOption *options, const char *word)
+{
+	for (const PQconninfoOption *o = options; o && o->keyword; o++)
+		if (!strcmp(o->keyword, word))
+			return o->val && *o->val ? o->val : NULL;
+	return NULL;
+}
+
 bool
 pg_dsn_for(struct pg *p, const char *user, const char *password, struct buf *out, struct err *e)
 {
-	/* Where the server is and how to be sure of it; nothing of who the owner is. */
-	static const char *const kept[] = {"host",
-					   "hostaddr",
-					   "port",
-					   "dbname",
-					   "sslmode",
-					   "sslrootcert",
-					   "sslcrl",
-					   "ssl_min_protocol_version",
-					   "channel_binding",
-					   "target_session_attrs",
-					   "connect_timeout"};
 	PQconninfoOption *options = PQconninfo(p->conn);
 
 	if (!options)
 		return err_set(e, EXIT_UNAVAILABLE, "cannot read the connection's settings");
-	for (unsigned i = 0; i < sizeof kept / sizeof *kept; i++)
-		for (const PQconninfoOption *o = options; o->keyword; o++)
-			if (!strcmp(o->keyword, kept[i]))
-				word_write(out, o->keyword, o->val);
+	for (unsigned i = 0; i < KEPT; i++)
+		word_write(out, kept[i], word_value(options, kept[i]));
 	PQconninfoFree(options);
 	word_write(out, "user", user);
 	word_write(out, "password", password);
+	return true;
+}
+
+/* libpq's message may show a part of the text, which has a password. */
+static PQconninfoOption *
+dsn_parse(const char *dsn, struct err *e)
+{
+	PQconninfoOption *given = PQconninfoParse(dsn, NULL);
+
+	if (!given)
+		err_set(e, EXIT_CONFIG,
+			"it is no connection string of PostgreSQL (postgresql://... or key=value)");
+	return given;
+}
+
+bool
+pg_dsn_near(const char *dsn, const char *user, const char *password, struct buf *out, struct err *e)
+{
+	PQconninfoOption *given = dsn_parse(dsn, e);
+	PQconninfoOption *defaults = given ? PQconndefaults() : NULL;
+	const char *name = word_value(given, "dbname");
+	bool good = given != NULL;
+
+	if (good && word_value(given, "service"))
+		good = err_set(e, EXIT_CONFIG, "it names a service, whose file is not read here");
+	if (good && !name && !word_value(defaults, "dbname") && !word_value(given, "user"))
+		good = err_set(e, EXIT_CONFIG, "it names no database (dbname)");
+	for (unsigned i = 0; good && i < KEPT; i++) {
+		const char *value = word_value(given, kept[i]);
+		if (!value)
+			value = word_value(defaults, kept[i]);
+		if (!value && !strcmp(kept[i], "dbname"))
+			value = word_value(given, "user"); /* as libpq has it */
+		word_write(out, kept[i], value);
+	}
+	if (good) {
+		word_write(out, "user", user);
+		word_write(out, "password", password);
+	}
+	PQconninfoFree(defaults);
+	PQconninfoFree(given);
+	return good;
+}
+
+bool
+pg_dsn_who(const char *dsn, struct buf *user, struct buf *password, struct err *e)
+{
+	PQconninfoOption *given = dsn_parse(dsn, e);
+
+	if (!given)
+		return false;
+	buf_text(user, word_value(given, "user") ? word_value(given, "user") : "");
+	buf_text(password, word_value(given, "password") ? word_value(given, "password") : "");
+	PQconninfoFree(given);
 	return true;
 }
