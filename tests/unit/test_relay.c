@@ -22,6 +22,7 @@ static const uint32_t owned[] = {1, 3, 5, 7, 9}; /* lanes: 1 3 5 | 7 9 */
 static struct {
 	int64_t started[GROUPS], told[GROUPS];
 	bool caught_up;
+	int64_t waits_us[GROUPS];
 } seen;
 
 void
@@ -43,7 +44,9 @@ static void
 driver_frontier(void *self, unsigned slot, struct source_frontier *out)
 {
 	(void)self;
-	*out = (struct source_frontier){.next = seen.started[slot], .caught_up = seen.caught_up};
+	*out = (struct source_frontier){.next = seen.started[slot],
+					.caught_up = seen.caught_up && !seen.waits_us[slot],
+					.waits_us = seen.waits_us[slot]};
 }
 
 static const struct source_kind_ops driver = {.start = driver_start, .frontier = driver_frontier};
@@ -472,6 +475,69 @@ quiet_groups_are_told_when_they_have_caught_up(void **state)
 	frame_release(&last);
 }
 
+/* A record that the exchange got at that time; 0: it does not say when. */
+static void
+take_of(struct world *t, unsigned kg, int64_t offset, int64_t time_us)
+{
+	struct posted p = post(kg, offset, "calls/0", offset);
+	struct err e;
+
+	p.ev.has_broker_time = time_us != 0;
+	p.ev.broker_time_us = time_us;
+	assert_true(record_take(&t->r, &p.ev, t->now, &e));
+	buf_free(&p.bytes);
+}
+
+static void
+commit(struct world *t, int64_t next)
+{
+	struct position at = {7, next};
+	struct committed c = {.positions = &at, .positions_n = 1};
+	struct err e;
+
+	assert_true(groups_committed(&t->r, 0, &c, &e));
+}
+
+static void
+the_oldest_is_known_by_the_time_of_the_exchange(void **state)
+{
+	enum { MINUTE_US = 60000000 };
+	struct world *t = *state;
+	int64_t wall_us = wall_now_us();
+
+	/* What an earlier life saw counts until this one sees for itself. */
+	t->r.before_us = wall_us - 9 * MINUTE_US;
+	assert_int_equal(groups_oldest(&t->r), t->r.before_us);
+	own_all(t);
+	name_groups(t);
+	groups_frontiers(&t->r);
+	assert_int_equal(groups_oldest(&t->r), wall_us - 9 * MINUTE_US);
+	seen.caught_up = true;
+	groups_frontiers(&t->r);
+	assert_int_equal(groups_oldest(&t->r), 0);
+	assert_int_equal(t->r.before_us, 0);
+	/* What waits unread, what is read, what is sent: the oldest of all groups. */
+	seen.waits_us[3] = wall_us - 2 * MINUTE_US;
+	groups_frontiers(&t->r);
+	assert_int_equal(groups_oldest(&t->r), wall_us - 2 * MINUTE_US);
+	take_of(t, 1, 41, wall_us - 3 * MINUTE_US);
+	take_of(t, 1, 42, wall_us - 4 * MINUTE_US); /* two ingests have two clocks */
+	assert_int_equal(groups_oldest(&t->r), wall_us - 4 * MINUTE_US);
+	groups_flush(&t->r, mono_add_ms(t->now, LATE_MS));
+	take_of(t, 1, 43, wall_us - 1 * MINUTE_US);
+	commit(t, 43);
+	assert_int_equal(groups_oldest(&t->r), wall_us - 2 * MINUTE_US);
+	seen.waits_us[3] = 0;
+	groups_frontiers(&t->r);
+	assert_int_equal(groups_oldest(&t->r), wall_us - 1 * MINUTE_US);
+	groups_flush(&t->r, mono_add_ms(t->now, 2 * LATE_MS));
+	commit(t, 44);
+	assert_int_equal(groups_oldest(&t->r), 0);
+	/* One that does not say when it came, comes now. */
+	take_of(t, 1, 44, 0);
+	assert_true(groups_oldest(&t->r) >= wall_us);
+}
+
 int
 main(void)
 {
@@ -484,6 +550,7 @@ main(void)
 	    IN_WORLD(less_than_claimed_is_refused),
 	    IN_WORLD(records_wait_for_the_id_of_their_partition),
 	    IN_WORLD(credit_comes_back_with_commits),
+	    IN_WORLD(the_oldest_is_known_by_the_time_of_the_exchange),
 	    IN_WORLD(strange_records_are_refused),
 	    IN_WORLD(quiet_groups_are_told_when_they_have_caught_up),
 	};

@@ -32,6 +32,7 @@ struct driver {
 	bool absent; /* what was not found in it has been told */
 	bool troubled;
 	uint64_t event_bytes; /* mean of the last poll: how many events the next may hand over */
+	int64_t waits_us;     /* broker time of the oldest event that is not read; 0: not known */
 };
 
 enum ingest_phase {
@@ -85,6 +86,8 @@ MUSTCHECK bool reader_start(struct ingest *in, struct ingest_partition *part, st
 /* A partition that no driver has. */
 void reader_made_start(struct ingest *in, struct ingest_partition *part, struct mono now);
 bool reader_may_read(const struct ingest *in);
+/* Broker time of the oldest event known to wait unread in a source; 0: none is known. */
+int64_t reader_waits_us(const struct ingest *in);
 void reader_answer(struct ingest *in, const struct committed *c, unsigned lane);
 bool reader_listed(const struct ingest *in);
 

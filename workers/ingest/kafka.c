@@ -10,7 +10,6 @@
 #include "kafka_private.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,10 +18,10 @@
 #include "mem.h"
 
 enum {
-	KICK_EVERY_MS = 50,	 /* see slots_dry */
-	SUSPECT_EVERY_MS = 2000, /* between looks at a position that the broker refused ... */
-	SUSPECT_LOOKS = 2,	 /* ... and how many must agree that the topic ends below it */
-	SERVE_MAX = 100,	 /* callbacks and errors of one poll */
+	KICK_EVERY_MS = 50,  /* see slots_dry */
+	SERVE_MAX = 100,     /* callbacks and errors of one poll */
+	PEEK_EVERY_MS = 250, /* looks at what waits, for its age */
+	PEEK_TRIES = 8,	     /* messages that are no events, on the way to one */
 };
 
 /* ---- partitions ---- */
@@ -153,89 +152,6 @@ slots_assign(struct kafka *k, struct err *e)
 	return false;
 }
 
-static void
-slot_unassign(struct kafka *k, unsigned slot)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-
-	rd_kafka_topic_partition_list_add(list, k->source->topic, (int32_t)slot);
-	rd_kafka_error_t *error = rd_kafka_incremental_unassign(k->rk, list);
-	rd_kafka_topic_partition_list_destroy(list);
-	if (error)
-		rd_kafka_error_destroy(error); /* it was not assigned: what we want */
-}
-
-/* ---- a position that the broker refuses ---- */
-
-static void
-slot_suspect(struct kafka *k, unsigned slot, struct mono now)
-{
-	struct slot *s = &k->slots[slot];
-
-	slot_unassign(k, slot);
-	s->state = SLOT_SUSPECT;
-	s->kick = scout_kick(k);
-	s->look_at = now;
-	s->looks = 0;
-}
-
-/* The scout's answer: lost, not (yet) there, or a misunderstanding. */
-static void
-slot_judge(struct kafka *k, unsigned slot, const struct range *r, struct mono now)
-{
-	struct slot *s = &k->slots[slot];
-	const char *topic = k->source->topic;
-
-	if (s->next < r->first && !s->stored && !s->heard) {
-		/* A first start: retention went on while we were connecting. */
-		s->next = s->told = s->sent = r->first;
-		s->state = SLOT_WAITING;
-	} else if (s->next < r->first) {
-		snprintf(k->alarm, sizeof k->alarm,
-			 "LOSS: topic %s partition %u: offsets %" PRId64 " to %" PRId64
-			 " are gone from the broker and were never read (retention?); the source "
-			 "is stopped",
-			 topic, slot, s->next, r->first - 1);
-	} else if (s->next <= r->end) {
-		s->state = SLOT_WAITING;
-	} else if (++s->looks >= SUSPECT_LOOKS) {
-		snprintf(k->alarm, sizeof k->alarm,
-			 "LOSS: topic %s partition %u ends at %" PRId64
-			 ", but it was read up to %" PRId64
-			 " before: was the topic re-created? The source is stopped",
-			 topic, slot, r->end, s->next);
-	} else {
-		/* A broker that has just started may know less of the end than it will. */
-		s->look_at = mono_add_ms(now, SUSPECT_EVERY_MS);
-		s->kick = 0;
-	}
-	if (k->alarm[0])
-		log_error("source %s: %s", k->source->name.s, k->alarm);
-}
-
-static void
-suspects_look(struct kafka *k, struct mono now)
-{
-	struct shared *sh = &k->shared;
-
-	for (unsigned i = 0; i < k->slots_n && !k->alarm[0]; i++) {
-		struct slot *s = &k->slots[i];
-		struct range r;
-		bool answered;
-
-		if (s->state != SLOT_SUSPECT || !mono_due(s->look_at, now))
-			continue;
-		if (!s->kick)
-			s->kick = scout_kick(k);
-		pthread_mutex_lock(&sh->lock);
-		answered = sh->answered >= s->kick;
-		r = sh->ranges[i];
-		pthread_mutex_unlock(&sh->lock);
-		if (answered)
-			slot_judge(k, i, &r, now);
-	}
-}
-
 /* ---- reading ---- */
 
 static void
@@ -269,25 +185,47 @@ slot_error(struct kafka *k, unsigned slot, const rd_kafka_message_t *m, struct m
 	}
 }
 
-static void
-slot_event(struct kafka *k, unsigned slot, rd_kafka_message_t *m, struct source_event *ev)
+/* Broker time of a message, microseconds since 1970; false: it has none. */
+static bool
+message_time(const rd_kafka_message_t *m, int64_t *us)
 {
 	rd_kafka_timestamp_type_t type;
 	int64_t ms = rd_kafka_message_timestamp(m, &type);
+
+	if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || ms < 0 || ms >= INT64_MAX / 1000)
+		return false;
+	*us = ms * 1000;
+	return true;
+}
+
+static void
+slot_event(struct kafka *k, unsigned slot, rd_kafka_message_t *m, struct source_event *ev)
+{
 	struct slot *s = &k->slots[slot];
 
 	s->next = m->offset + 1;
 	s->at_end = false;
 	*ev = (struct source_event){
 	    .slot = slot, .offset = m->offset, .data = m->payload, .len = m->len};
-	if (type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && ms >= 0 && ms < INT64_MAX / 1000) {
-		ev->has_broker_time = true;
-		ev->broker_time_us = ms * 1000;
-	}
+	ev->has_broker_time = message_time(m, &ev->broker_time_us);
 	if (k->origins)
 		origin_read(m, ev);
 	else if (m->len > k->event_bytes_max)
 		ev->reason = "larger than event_bytes_max";
+}
+
+/* What was looked at before, then what the partition's queue has; at most max. */
+static ssize_t
+slot_take(struct slot *s, rd_kafka_message_t **got, unsigned max)
+{
+	ssize_t n = 0, more = 0;
+
+	if (s->peek)
+		got[n++] = s->peek;
+	s->peek = NULL;
+	if ((size_t)n < max)
+		more = rd_kafka_consume_batch_queue(s->queue, 0, got + n, max - (size_t)n);
+	return n + (more > 0 ? more : 0);
 }
 
 /* Takes at most max messages from one partition's queue; the number of events among them. */
@@ -297,7 +235,7 @@ slot_read(struct kafka *k, unsigned slot, struct source_event *events, unsigned 
 {
 	struct slot *s = &k->slots[slot];
 	rd_kafka_message_t **got = k->held + k->held_n;
-	ssize_t taken = rd_kafka_consume_batch_queue(s->queue, 0, got, max);
+	ssize_t taken = slot_take(s, got, max);
 	unsigned n = 0;
 
 	if (taken == (ssize_t)max)
@@ -345,6 +283,49 @@ static bool
 slot_caught_up(const struct slot *s)
 {
 	return s->at_end || s->next >= s->high;
+}
+
+/* The first event that waits in the partition's queue; it stays the next to be read. */
+static void
+slot_peek(struct kafka *k, unsigned slot, struct mono now)
+{
+	struct slot *s = &k->slots[slot];
+	rd_kafka_message_t *m;
+
+	for (int i = 0; i < PEEK_TRIES && !s->peek && s->state == SLOT_READING; i++) {
+		if (rd_kafka_consume_batch_queue(s->queue, 0, &m, 1) != 1)
+			return;
+		s->heard = s->heard || !m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
+		if (!m->err && m->offset >= s->next) {
+			s->peek = m;
+			s->at_end = false;
+			k->more = k->more || !s->paused; /* its queue may wake nobody for it */
+			return;
+		}
+		if (m->err)
+			slot_error(k, slot, m, now);
+		rd_kafka_message_destroy(m);
+	}
+}
+
+/* How long something has been waiting is asked for metrics alone, so seldom. */
+static void
+slots_peek(struct kafka *k, struct mono now)
+{
+	if (k->bounded || !mono_due(k->peek_at, now))
+		return;
+	k->peek_at = mono_add_ms(now, PEEK_EVERY_MS);
+	for (unsigned i = 0; i < k->slots_n; i++) {
+		struct slot *s = &k->slots[i];
+
+		if (s->state != SLOT_READING)
+			continue;
+		slot_high(k, i);
+		if (s->next < s->high)
+			slot_peek(k, i, now);
+		if (s->peek && !message_time(s->peek, &s->waits_us))
+			s->waits_us = 0;
+	}
 }
 
 static unsigned
@@ -431,6 +412,7 @@ kafka_poll(void *self, struct mono now, struct source_event *events, unsigned ma
 		*n = slots_read(k, events, max, now);
 		slots_dry(k, now);
 	}
+	slots_peek(k, now);
 	return true;
 }
 
@@ -438,12 +420,14 @@ static void
 kafka_frontier(void *self, unsigned slot, struct source_frontier *out)
 {
 	const struct slot *s = &((struct kafka *)self)->slots[slot];
+	bool waits = s->state == SLOT_READING && (s->peek || s->next < s->high);
 
 	*out = (struct source_frontier){.next = s->next,
 					.caught_up = s->state != SLOT_SUSPECT && slot_caught_up(s),
 					.finished = s->state == SLOT_ENDED,
 					.backlog =
-					    s->high > s->next ? (uint64_t)(s->high - s->next) : 0};
+					    s->high > s->next ? (uint64_t)(s->high - s->next) : 0,
+					.waits_us = waits ? s->waits_us : 0};
 }
 
 static void
@@ -526,6 +510,7 @@ kafka_close(void *self)
 	scout_end(k);
 	rd_kafka_t *consumer = k->shared.consumer;
 	for (unsigned i = 0; i < k->slots_n; i++) {
+		peek_drop(&k->slots[i]);
 		if (k->slots[i].queue)
 			rd_kafka_queue_destroy(k->slots[i].queue);
 		free(k->slots[i].label);

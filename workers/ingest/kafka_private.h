@@ -34,6 +34,8 @@ struct slot { /* a partition; its index is the partition's number */
 	unsigned kick;	    /* SUSPECT: the scout's answer to this kick decides */
 	unsigned looks;
 	struct mono look_at;
+	rd_kafka_message_t *peek; /* taken from the queue, not handed over yet; or NULL */
+	int64_t waits_us;	  /* broker time of the last one looked at */
 	rd_kafka_queue_t *queue;
 	char *label;
 };
@@ -74,7 +76,7 @@ struct kafka {
 	unsigned slots_n, told_n, turn, errors_seen;
 	bool known_before; /* some partition was started at a stored position */
 	bool more, dry;	   /* see kafka_next */
-	struct mono kick_at, commit_at;
+	struct mono kick_at, commit_at, peek_at;
 	bool commit_due, commit_out;
 	rd_kafka_queue_t *commits;
 	rd_kafka_message_t *held[SOURCE_BATCH_MAX]; /* payloads lent by the last poll */
@@ -110,6 +112,14 @@ unsigned scout_kick(struct kafka *k);
  */
 void group_serve(struct kafka *k, struct mono now);
 void group_flush(struct kafka *k); /* the last of it, in close; waits at most 100 ms */
+
+/* What was looked at is forgotten: it will be fetched again, or is not wanted. */
+void peek_drop(struct slot *s);
+void slot_unassign(struct kafka *k, unsigned slot);
+
+/* The broker refused the slot's position: nothing is read of it until suspects_look knows more. */
+void slot_suspect(struct kafka *k, unsigned slot, struct mono now);
+void suspects_look(struct kafka *k, struct mono now); /* may set k->alarm: a loss */
 
 /* Where an event of the exchange comes from, by its headers. */
 void origin_read(const rd_kafka_message_t *m, struct source_event *ev);

@@ -219,16 +219,33 @@ ingest_watch(struct worker *w, struct pollfd *fds, unsigned max)
 	return n;
 }
 
+/*
+ * Age of the oldest event that is not committed (behind an exchange: not delivered): since it was
+ * sent, or, of one that is not even read, by the broker's time where the driver knows it.
+ */
+static int64_t
+oldest_age_us(const struct ingest *in, struct mono now)
+{
+	struct mono sent = in->outlet ? outlet_oldest(in) : credit_oldest(&in->credit);
+	int64_t age_us = sent.us == INT64_MAX ? 0 : mono_since_us(sent, now);
+	int64_t waits_us = reader_waits_us(in);
+
+	if (waits_us && wall_now_us() - waits_us > age_us)
+		age_us = wall_now_us() - waits_us;
+	return age_us;
+}
+
 static void
 metrics_set(struct ingest *in, struct mono now)
 {
-	struct mono oldest = in->outlet ? outlet_oldest(in) : credit_oldest(&in->credit);
 	struct metric_page *page = in->w->page;
 
 	in->w->queued = in->outlet ? outlet_queued(in) : route_queued(&in->route);
 	metric_set(page, METRIC_INFLIGHT_BYTES, in->credit.used_bytes);
-	metric_set(page, METRIC_OLDEST_UNCOMMITTED_SECONDS,
-		   oldest.us == INT64_MAX ? 0 : (uint64_t)mono_since_us(oldest, now));
+	/* Before anything may be read, what an earlier life saw on this page stays as it was. */
+	if (in->phase != INGEST_WAITING)
+		metric_set(page, METRIC_OLDEST_UNCOMMITTED_SECONDS,
+			   (uint64_t)oldest_age_us(in, now));
 	metric_set(page, METRIC_EXPRESSION_NULLS, decoder_nulled(in->decoder));
 }
 

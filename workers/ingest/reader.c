@@ -191,7 +191,7 @@ frontiers_take(struct ingest *in, unsigned source, struct mono now)
 {
 	struct driver *d = &in->drivers[source];
 	uint64_t backlog = 0;
-	int64_t newest = 0;
+	int64_t newest = 0, waits_us = 0;
 
 	for (uint32_t i = 0; i < in->parts.reading_n; i++) {
 		struct ingest_partition *part = in->parts.reading[i];
@@ -200,6 +200,8 @@ frontiers_take(struct ingest *in, unsigned source, struct mono now)
 		if (part->source != source || part->state != PART_READING || part->made)
 			continue;
 		d->ops->frontier(d->self, part->slot, &f);
+		if (f.waits_us && (!waits_us || f.waits_us < waits_us))
+			waits_us = f.waits_us;
 		/* Not everything below the driver's frontier is routed while events are held. */
 		if (part->held)
 			part->backlog = f.backlog + part->held;
@@ -209,6 +211,7 @@ frontiers_take(struct ingest *in, unsigned source, struct mono now)
 		if (part->has_time && part->time_max_us > newest)
 			newest = part->time_max_us;
 	}
+	d->waits_us = waits_us;
 	metric_source_set(in->w->page, source, METRIC_SOURCE_BACKLOG, backlog);
 	metric_source_set(in->w->page, source, METRIC_SOURCE_TIME_SECONDS, (uint64_t)newest);
 }
@@ -229,6 +232,19 @@ poll_size(const struct ingest *in, const struct driver *d)
 	if (n > SOURCE_BATCH_MAX)
 		return SOURCE_BATCH_MAX;
 	return n ? (unsigned)n : 1;
+}
+
+int64_t
+reader_waits_us(const struct ingest *in)
+{
+	int64_t oldest_us = 0;
+
+	for (unsigned i = 0; i < in->sources_n; i++) {
+		int64_t us = in->drivers[i].waits_us;
+		if (us && (!oldest_us || us < oldest_us))
+			oldest_us = us;
+	}
+	return oldest_us;
 }
 
 bool

@@ -101,6 +101,7 @@ struct source_frontier {
 			  more */
 	uint64_t backlog; /* events known to wait behind next; 0 when unknown; for metrics and
 			     progress */
+	int64_t waits_us; /* broker time of the first event behind next; 0: none, or not known */
 	/* A finished durable slot that no later run need read: told to load as DONE (files only).
 	 */
 	bool done;

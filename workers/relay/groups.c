@@ -123,13 +123,17 @@ groups_start(struct relay *r, struct err *e)
 /* ---- reading ---- */
 
 void
-groups_routed(struct relay *r, struct group *g, int64_t offset, size_t bytes, struct mono now)
+groups_routed(struct relay *r, struct group *g, const struct source_event *ev, size_t bytes,
+	      struct mono now)
 {
 	struct relay_lane *l = &r->lane[g->lane];
+	int64_t since_us = event_since(ev);
 
 	if (!l->count++)
 		l->first_at = now;
-	g->next = offset + 1;
+	if (!g->unsent_since_us || since_us < g->unsent_since_us)
+		g->unsent_since_us = since_us;
+	g->next = ev->offset + 1;
 	g->caught_up = false;
 	g->unsent_bytes += bytes;
 }
@@ -149,6 +153,7 @@ groups_frontiers(struct relay *r)
 		if (f.next > g->next)
 			g->next = f.next;
 		g->caught_up = f.caught_up;
+		g->waits_us = f.waits_us;
 		backlog += f.backlog;
 	}
 	metric_source_set(r->w->page, r->exchange, METRIC_SOURCE_BACKLOG, backlog);
@@ -163,7 +168,7 @@ cover_due(const struct group *g)
 }
 
 static void
-spent_add(struct relay *r, struct group *g, struct mono now)
+spent_add(struct relay *r, struct group *g)
 {
 	if (!g->unsent_bytes)
 		return;
@@ -176,13 +181,14 @@ spent_add(struct relay *r, struct group *g, struct mono now)
 		g->spent = mem_resize(g->spent, g->spent_cap, sizeof *g->spent);
 	}
 	g->spent[g->spent_at + g->spent_n++] =
-	    (struct spent){.to = g->next, .bytes = g->unsent_bytes, .at = now};
+	    (struct spent){.to = g->next, .bytes = g->unsent_bytes, .since_us = g->unsent_since_us};
 	r->used_bytes += g->unsent_bytes;
 	g->unsent_bytes = 0;
+	g->unsent_since_us = 0;
 }
 
 static uint32_t
-covers_take(struct relay *r, unsigned lane, struct mono now)
+covers_take(struct relay *r, unsigned lane)
 {
 	uint32_t n = 0;
 
@@ -200,7 +206,7 @@ covers_take(struct relay *r, unsigned lane, struct mono now)
 						.caught_up = g->caught_up};
 		g->sent = g->next;
 		g->sent_caught_up = g->caught_up;
-		spent_add(r, g, now);
+		spent_add(r, g);
 	}
 	return n;
 }
@@ -209,7 +215,7 @@ static void
 lane_send(struct relay *r, unsigned lane, uint16_t flags, struct mono now)
 {
 	struct relay_lane *l = &r->lane[lane];
-	uint32_t n = covers_take(r, lane, now);
+	uint32_t n = covers_take(r, lane);
 
 	check(!l->last && (n || !l->count));
 	if (!l->count)
@@ -293,17 +299,35 @@ groups_committed(struct relay *r, unsigned lane, const struct committed *c, stru
 	return true;
 }
 
-struct mono
-groups_oldest(const struct relay *r)
+/* Of one group; 0: nothing. *blind: something waits of which nothing is known. */
+static int64_t
+group_oldest(const struct group *g, bool *blind)
 {
-	struct mono oldest = mono_never();
+	int64_t since_us = g->spent_n		? g->spent[g->spent_at].since_us
+			   : g->unsent_since_us ? g->unsent_since_us
+						: g->waits_us;
+
+	*blind |= !g->started || (!since_us && !g->caught_up);
+	return since_us;
+}
+
+int64_t
+groups_oldest(struct relay *r)
+{
+	int64_t oldest_us = r->held_first ? event_since(&r->held_first->ev) : 0;
+	bool blind = !r->claimed || r->lanes_own < r->lanes;
 
 	for (unsigned i = 0; i < r->ours_n; i++) {
-		const struct group *g = &r->groups[r->ours[i]];
-		if (g->spent_n)
-			oldest = mono_min(oldest, g->spent[g->spent_at].at);
+		int64_t us = group_oldest(&r->groups[r->ours[i]], &blind);
+		if (us && (!oldest_us || us < oldest_us))
+			oldest_us = us;
 	}
-	return oldest;
+	/* Until we see for ourselves, what an earlier life saw is still there. */
+	if (!blind)
+		r->before_us = 0;
+	if (r->before_us && (!oldest_us || r->before_us < oldest_us))
+		return r->before_us;
+	return oldest_us;
 }
 
 void

@@ -9,6 +9,16 @@
 
 /* ---- birth ---- */
 
+/* The page outlives its worker: what waited when the last one ended waits still. */
+static void
+before_take(struct relay *r)
+{
+	int64_t age_us = (int64_t)metric_get(r->w->page, METRIC_OLDEST_UNCOMMITTED_SECONDS);
+
+	if (age_us > 0)
+		r->before_us = wall_now_us() - age_us;
+}
+
 static bool
 relay_open(struct worker *w, struct err *e)
 {
@@ -34,6 +44,7 @@ relay_open(struct worker *w, struct err *e)
 	uint64_t share = r->limit_bytes / ((uint64_t)r->lanes * RELAY_SHARES);
 	r->flush_bytes = share < FRAME_BYTES_FLUSH ? share : FRAME_BYTES_FLUSH;
 	metric_set(w->page, METRIC_INFLIGHT_BYTES_MAX, r->limit_bytes);
+	before_take(r);
 	return true;
 }
 
@@ -281,16 +292,17 @@ drain_turn(struct relay *r, struct mono now)
 }
 
 static void
-metrics_set(struct relay *r, struct mono now)
+metrics_set(struct relay *r)
 {
-	struct mono oldest = groups_oldest(r);
+	int64_t oldest_us = groups_oldest(r), now_us = wall_now_us();
 
 	r->w->queued = r->held_n;
 	for (unsigned i = 0; i < r->lanes; i++)
 		r->w->queued += r->lane[i].count;
 	metric_set(r->w->page, METRIC_INFLIGHT_BYTES, r->used_bytes);
+	/* The exchange's clock may be ahead of ours. */
 	metric_set(r->w->page, METRIC_OLDEST_UNCOMMITTED_SECONDS,
-		   oldest.us == INT64_MAX ? 0 : (uint64_t)mono_since_us(oldest, now));
+		   oldest_us && oldest_us < now_us ? (uint64_t)(now_us - oldest_us) : 0);
 }
 
 static bool
@@ -312,7 +324,7 @@ relay_tick(struct worker *w, struct mono now, struct mono *next, struct err *e)
 	if (r->lanes_own == r->lanes)
 		flush = groups_flush(r, now);
 	drain_turn(r, now);
-	metrics_set(r, now);
+	metrics_set(r);
 	*next = more ? now : mono_min(flush, mono_add_ms(now, RELAY_SERVE_MS));
 	if (may_read(r))
 		*next = mono_min(*next, r->ops->next(r->driver));

@@ -67,7 +67,7 @@ record_route(struct relay *r, const struct source_event *ev, struct record *rec,
 		g->time_max_us = rec->time_us;
 		g->has_time = true;
 	}
-	groups_routed(r, g, ev->offset, l->body.len - before, now);
+	groups_routed(r, g, ev, l->body.len - before, now);
 	if (pipe_body_bytes(&l->body) >= r->flush_bytes)
 		groups_flush(r, now);
 }

@@ -46,7 +46,7 @@ struct labels {
 struct spent { /* bytes under way */
 	int64_t to;
 	uint64_t bytes;
-	struct mono at;
+	int64_t since_us; /* as unsent_since_us */
 };
 
 struct group {
@@ -56,8 +56,10 @@ struct group {
 	int64_t next, sent, committed;
 	bool caught_up, sent_caught_up, has_time;
 	int64_t time_max_us;
-	uint64_t unsent_bytes; /* in the lane's buffer */
-	struct spent *spent;   /* oldest first, from spent_at */
+	int64_t waits_us;	 /* the exchange's time of the first record not read yet; 0: none */
+	int64_t unsent_since_us; /* of the oldest in the lane's buffer; 0: there is none */
+	uint64_t unsent_bytes;	 /* in the lane's buffer */
+	struct spent *spent;	 /* oldest first, from spent_at */
 	unsigned spent_at, spent_n, spent_cap;
 };
 
@@ -72,6 +74,13 @@ struct held { /* a record that waits for the id of its partition */
 	struct held *next;
 	struct source_event ev; /* texts follow, owned */
 };
+
+/* When the exchange got it; now, if it does not say so. */
+static inline int64_t
+event_since(const struct source_event *ev)
+{
+	return ev->has_broker_time && ev->broker_time_us > 0 ? ev->broker_time_us : wall_now_us();
+}
 
 struct relay {
 	struct worker *w;
@@ -96,6 +105,7 @@ struct relay {
 	struct held *held_first, *held_last;
 	uint64_t held_n;
 	uint64_t limit_bytes, used_bytes, event_bytes;
+	int64_t before_us; /* since when something waited in an earlier life; 0: nothing did */
 	size_t flush_bytes;
 };
 
@@ -108,10 +118,15 @@ MUSTCHECK bool groups_committed(struct relay *r, unsigned lane, const struct com
 				struct err *e);
 void groups_frontiers(struct relay *r);
 /* A record of the group was put into its lane's buffer. */
-void groups_routed(struct relay *r, struct group *g, int64_t offset, size_t bytes, struct mono now);
+void groups_routed(struct relay *r, struct group *g, const struct source_event *ev, size_t bytes,
+		   struct mono now);
 struct mono groups_flush(struct relay *r, struct mono now);
 void groups_last(struct relay *r, struct mono now);
-struct mono groups_oldest(const struct relay *r);
+/*
+ * Wall clock when the exchange got the oldest record of our key groups that is not committed,
+ * whether it was read or not; 0: there is none, or nothing is known of those that are.
+ */
+int64_t groups_oldest(struct relay *r);
 void groups_free(struct relay *r);
 
 /* labels.c */
