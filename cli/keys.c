@@ -53,6 +53,7 @@ static const struct sub subs[] = {
     {"revoke", "role", true, true, true, true, keys_revoke_role},
     {"rotate", "data", false, false, false, false, keys_rotate_data},
     {"rotate", "role", true, true, true, true, keys_rotate_role},
+    {"rotate", "sealer", false, true, true, true, keys_rotate_sealer},
     {"rotate", "token", true, true, false, false, keys_rotate_token},
     {"erase", NULL, false, true, true, true, keys_erase},
     {"verify", NULL, false, true, true, true, keys_verify},

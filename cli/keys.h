@@ -212,6 +212,7 @@ bool keys_revoke_member(struct keys *k, struct err *e);
 bool keys_revoke_role(struct keys *k, struct err *e);
 bool keys_rotate_data(struct keys *k, struct err *e);
 bool keys_rotate_role(struct keys *k, struct err *e);
+bool keys_rotate_sealer(struct keys *k, struct err *e);
 bool keys_rotate_token(struct keys *k, struct err *e);
 bool keys_erase(struct keys *k, struct err *e);
 bool keys_verify(struct keys *k, struct err *e);

@@ -74,8 +74,8 @@ const struct verb verbs[] = {
      options_logins},
     {"keys", keys_run, 1, 4,
      "init | rid | member NAME | policy sign|show|root | grant member|role|science NAME |\n"
-     "          revoke member|role NAME | rotate data | rotate role|token NAME | erase | verify |\n"
-     "          inspect | audit verify|sign   [PIPELINE]",
+     "          revoke member|role NAME | rotate data|sealer | rotate role|token NAME | erase |\n"
+     "          verify | inspect | audit verify|sign   [PIPELINE]",
      "keys, the signed policy, who can open what, erasure, the audit chain",
      "init     makes all keys of a pipeline in the directory that `keys:` names, the first role "
      "and\n"
@@ -91,7 +91,8 @@ const struct verb verbs[] = {
      "revoke   takes it away again, and says what that does not achieve. --reseal: and every\n"
      "         value of development_schema that it opened is sealed anew, under new data keys;\n"
      "         who stays opens (--member-key). May be killed and repeated.\n"
-     "rotate   data: new data keys now. role, token: a new epoch.\n"
+     "rotate   data: new data keys now. sealer: another key that signs envelopes. role, token: a\n"
+     "         new epoch.\n"
      "erase    a person, by the identifier in --subject-file or on stdin, never in argv: what is\n"
      "         sealed for the person never opens again.\n"
      "verify   signatures, recipients, missing wraps; with --member-key also every commitment.\n"

@@ -195,6 +195,29 @@ def test_a_role_is_rotated(keys):
     assert len(rows) == N + 5 and all(same(row, n) for n, row in enumerate(rows))
 
 
+def test_the_sealer_is_rotated(keys):
+    signed = lambda: {bytes(s) for s, in keys.query("SELECT DISTINCT substring(core from 73 for 16) FROM key_schema.envelope")}
+    before, file = signed(), (keys.keys / "sealer.key").read_bytes()
+    told = keys.keys_json("rotate", "sealer", "--purpose", "once a year")
+    assert told["serial"] > 1 and any("lists the sealer before" in line for line in told["not"])
+    assert (keys.keys / "sealer.key.old").read_bytes() == file != (keys.keys / "sealer.key").read_bytes()
+    assert (keys.keys / "sealer.key").stat().st_mode & 0o77 == 0
+    keys.apply()
+    keys.feed([application(n) for n in range(N, N + 5)])
+    assert len(before) == 1 and before < signed() and len(signed()) == 2
+    assert keys.keys_json("verify", "--member-key", keys.member_key)["problems"] == 0
+    rows = keys.rows("SELECT * FROM raw_application ORDER BY case_id")
+    assert len(rows) == N + 5 and all(same(row, n) for n, row in enumerate(rows))
+    assert keys.query("SELECT purpose, detail->>'what' FROM key_schema.audit WHERE kind = 'rotate'") == [("once a year", "sealer")]
+    # Lost, and not only rotated: the same command makes another.
+    (keys.keys / "sealer.key").unlink()
+    (keys.keys / "sealer.key.old").unlink()
+    keys.keys_command("rotate", "sealer")
+    keys.apply()
+    keys.feed([application(n) for n in range(N + 5, N + 8)])
+    assert len(signed()) == 3 and len(keys.rows("raw_application")) == N + 8
+
+
 def test_escrow_opens_for_a_role_that_lost_its_members(keys):
     _, public = keys.new_member("bob")
     keys.keys_command("grant", "member", "bob", "--public", public, "--member-key", keys.keys / "escrow.key")
