@@ -56,19 +56,21 @@ def seconds(duration):
 def laptop(tmp_path_factory):
     """(directory, what k8s/secrets.sh printed of it): keys as `weir keys init` makes them of the pipeline itself."""
     home = tmp_path_factory.mktemp("weir")
-    for name in ("owner", "sources", "exchange", "logins"):
+    for name in ("owner", "sources", "exchange"):
         (home / name).mkdir()
     (home / "passphrase").write_text(PASSPHRASE)
     (home / "passphrase").chmod(0o600)
     env = {**bundle("scaled").environment, "WEIR_KEYS": str(home / "keys"), "WEIR_LOGINS": str(home / "logins"),
-           "WEIR_RID_KEY": f"file:{home}/keys/rid.key"}
+           "WEIR_RID_KEY": f"file:{home}/keys/rid.key", "WEIR_DSN": f"file:{home}/owner/dsn"}
     pipeline = manifests.K8S / "overlays/scaled/pipeline.yaml"
-    for args in (["keys", "init", pipeline, "--member", "ana", "--kdf-memory", "8"], ["keys", "policy", "sign", pipeline, "--yes"]):
-        done = weir(*args, "--passphrase-file", home / "passphrase", env=env)
-        assert done.returncode == 0, done.stderr
-    for login in manifests.logins():
-        (home / "logins" / f"{login}.login").write_text(f"user='weir_loans_{login}' password='of {login}'\n")
     (home / "owner" / "dsn").write_text("postgresql://owner:secret@db.example/dw\n")
+    (home / "owner" / "dsn").chmod(0o600)
+    for args in (["keys", "init", pipeline, "--member", "ana", "--kdf-memory", "8", "--passphrase-file", home / "passphrase"],
+                 ["keys", "policy", "sign", pipeline, "--yes", "--passphrase-file", home / "passphrase"],
+                 ["logins", "init", pipeline]):
+        done = weir(*args, env=env)
+        assert done.returncode == 0, done.stderr
+    assert {f.name for f in (home / "logins").iterdir()} == {f"{login}.login" for login in manifests.logins()}
     (home / "sources" / "amqp").write_text("amqp://weir:secret@rabbit.example/loans")
     (home / "exchange" / "password").write_text("exchange's")
     done = subprocess.run([manifests.K8S / "secrets.sh", home], capture_output=True, text=True)
