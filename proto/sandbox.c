@@ -1,5 +1,6 @@
 #include "sandbox.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -7,6 +8,8 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -94,11 +97,10 @@ enum {
 	PATH_ALL_ABI1 = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1,
 };
 
-/* What every worker may read: libraries, time zones, name resolution, CA certificates. */
+/* What every worker may read: libraries, time zones, name resolution, CA certificates; and /etc. */
 static const char *const system_paths[] = {"/usr",
 					   "/lib",
 					   "/lib64",
-					   "/etc",
 					   "/proc",
 					   "/dev/urandom",
 					   "/sys/devices/system/cpu",
@@ -126,10 +128,40 @@ path_allow(int ruleset, const char *path, uint64_t access, struct err *e)
 	return r == 0;
 }
 
+/*
+ * /etc/weir is where keys, logins and credentials lie, in a container always. Where workers share one
+ * user, that user may read them, so the rest of /etc is allowed name by name; what is put in the
+ * place of one of these is read by workers that are born later.
+ */
 static bool
-paths_allow(int ruleset, const struct sandbox_setup *setup, struct err *e)
+etc_allow(int ruleset, bool own_uid, struct err *e)
+{
+	static const char etc[] = "/etc", ours[] = "weir";
+	DIR *dir = own_uid || access("/etc/weir", F_OK) != 0 ? NULL : opendir(etc);
+	struct dirent *entry;
+	bool good = true;
+
+	if (!dir)
+		return path_allow(ruleset, etc, PATH_READ, e);
+	while (good && (entry = readdir(dir))) {
+		char path[sizeof etc + 1 + sizeof entry->d_name];
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
+		    !strcmp(entry->d_name, ours))
+			continue;
+		snprintf(path, sizeof path, "%s/%s", etc, entry->d_name);
+		good = path_allow(ruleset, path, PATH_READ, e);
+	}
+	closedir(dir);
+	return good;
+}
+
+static bool
+paths_allow(int ruleset, const struct sandbox_setup *setup, bool own_uid, struct err *e)
 {
 	unsigned needs = role_rows[setup->role].needs;
+
+	if (!etc_allow(ruleset, own_uid, e))
+		return false;
 
 	for (const char *const *path = system_paths; *path; path++)
 		if (!path_allow(ruleset, *path, PATH_READ, e))
@@ -154,7 +186,7 @@ paths_allow(int ruleset, const struct sandbox_setup *setup, struct err *e)
 }
 
 static bool
-landlock_enter(const struct sandbox_setup *setup, uint8_t *abi_out, struct err *e)
+landlock_enter(const struct sandbox_setup *setup, bool own_uid, uint8_t *abi_out, struct err *e)
 {
 	struct landlock_ruleset_attr attr = {.handled_access_fs = PATH_ALL_ABI1};
 	long abi = syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -169,7 +201,7 @@ landlock_enter(const struct sandbox_setup *setup, uint8_t *abi_out, struct err *
 	int ruleset = (int)syscall(__NR_landlock_create_ruleset, &attr, sizeof attr, 0);
 	if (ruleset < 0)
 		return err_errno(e, EXIT_BUG, "landlock ruleset");
-	bool done = paths_allow(ruleset, setup, e);
+	bool done = paths_allow(ruleset, setup, own_uid, e);
 	if (done && syscall(__NR_landlock_restrict_self, ruleset, 0) != 0)
 		done = err_errno(e, EXIT_BUG, "landlock");
 	close(ruleset);
@@ -280,7 +312,7 @@ sandbox_enter(const struct sandbox_setup *setup, struct sandbox_report *report, 
 	bool own_uid;
 
 	if (!identity_enter(row, &own_uid, e) || !limits_enter(e) ||
-	    !landlock_enter(setup, &report->landlock, e) ||
+	    !landlock_enter(setup, own_uid, &report->landlock, e) ||
 	    !seccomp_enter(setup, &report->seccomp, e))
 		return false;
 	if (own_uid)
