@@ -19,3 +19,5 @@ install -d -m 1777 "$root/run/weir"
 install -d -m 700 -o 64100 -g 64200 "$root/etc/weir/keys" "$root/etc/weir/logins" "$root/var/lib/weir" "$root/var/lib/weir/handoffs"
 echo 'weir:x:64100:64200::/:' >"$root/etc/passwd"
 echo 'weir:x:64200:' >"$root/etc/group"
+# Without it names are asked of DNS first, also those that a runtime puts into /etc/hosts.
+printf 'passwd: files\ngroup: files\nhosts: files dns\n' >"$root/etc/nsswitch.conf"

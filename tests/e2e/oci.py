@@ -121,11 +121,11 @@ class Container:
     """
     One container of an image, below a directory of its own. args: what follows the image's entry point, default its
     Cmd. user: (uid, gid), default the image's. mounts: of bind() and tmpfs(), after a tmpfs on /run/weir. env: beside
-    the image's. The log has stdout and stderr of what runs in it.
+    the image's. hosts: {name: address} beside its own and localhost. The log has stdout and stderr of what runs in it.
     """
 
     def __init__(self, image, directory, args=None, user=None, mounts=(), env=None, read_only=True, groups=(),
-                 entrypoint=None):
+                 entrypoint=None, hosts=None):
         self.image, self.directory = image, pathlib.Path(directory)
         self.name = f"weir-test-{secrets.token_hex(6)}"
         self.directory.mkdir(parents=True)
@@ -133,6 +133,11 @@ class Container:
         self.process = self.pid = None
         # Names of its own for the same files: what a runtime makes for mounts stays with this container.
         subprocess.run(["cp", "-al", image.rootfs, self.directory / "rootfs"], check=True)
+        names = self.directory / "hosts"
+        names.write_text("".join(f"{a} {n}\n" for n, a in {"localhost": "127.0.0.1", self.name: "127.0.0.1",
+                                                           **(hosts or {})}.items()))
+        names.chmod(0o644)
+        given = [bind(names, "/etc/hosts"), bind("/etc/resolv.conf", "/etc/resolv.conf")]
         uid, gid = user or image.user
         entry = image.config["Entrypoint"] if entrypoint is None else entrypoint
         words = [*entry, *map(str, image.config.get("Cmd", ()) if args is None else args)]
@@ -149,7 +154,7 @@ class Container:
                 "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096}],
                 "noNewPrivileges": True},
             "root": {"path": "rootfs", "readonly": read_only},
-            "mounts": [*PSEUDO, *own, *mounts],
+            "mounts": [*PSEUDO, *given, *own, *mounts],
             "linux": {
                 "cgroupsPath": f"/{self.name}",
                 "namespaces": [{"type": t} for t in ("pid", "mount", "ipc", "uts")],
@@ -220,8 +225,11 @@ class Container:
     # ---- a look inside ----
     def processes(self):
         """{pid here: (pid in it, parent here, state letter, name)} of all of its processes."""
-        inside = os.readlink(f"/proc/{self.pid}/ns/pid")
         found = {}
+        try:
+            inside = os.readlink(f"/proc/{self.pid}/ns/pid")
+        except FileNotFoundError:
+            return found
         for entry in pathlib.Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if entry.name.isdigit() and os.readlink(entry / "ns/pid") == inside:
