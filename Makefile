@@ -199,6 +199,9 @@ install: all ## into PREFIX (default /usr/local)
 image: ## the container image, built here by buildah (as root); IMAGE=FILE also writes an OCI archive
 	$(Q)deploy/image.sh $(IMAGE)
 
+k8s-test: all ## the image on a real Kubernetes (as root); builds one when there is none: k8s-tools
+	$(Q)tests/run-k8s $(ARGS)
+
 k8s-tools: ## Kubernetes itself for k8s-test, built from its Go modules into ~/.cache/weir-kube (minutes, once)
 	$(Q)tests/k8s/build.sh $(or $(PROGRAMS),all)
 

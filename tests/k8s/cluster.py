@@ -235,6 +235,15 @@ disabled_plugins = [{', '.join(f'"io.containerd.snapshotter.v1.{s}"' for s in ("
             raise RuntimeError(f"kubectl {' '.join(map(str, args))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
+    def apply(self, thing):
+        """One object, as data."""
+        return self.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", input=json.dumps(thing))
+
+    def wait_account(self, namespace):
+        """Pods of a namespace are refused until it has its account."""
+        wait_for(f"the account of {namespace}", lambda: self.kubectl(
+            "-n", namespace, "get", "serviceaccount", "default", check=False).returncode == 0, 30, 0.2)
+
     def get(self, *args):
         return json.loads(self.kubectl("get", *args, "-o", "json").stdout)
 
@@ -254,11 +263,12 @@ disabled_plugins = [{', '.join(f'"io.containerd.snapshotter.v1.{s}"' for s in ("
                               check=check)
 
     def load(self, archive):
-        """An archive's images; a name without a registry is one of docker.io/library for a kubelet."""
+        """An archive's images; one without a registry is localhost's, and by a kubelet's rules Docker's as well."""
         self.ctr("images", "import", archive)
         for name in self.ctr("images", "ls", "-q").stdout.split():
             if "/" not in name and not name.startswith("sha256:"):
-                self.ctr("images", "tag", "--force", name, f"docker.io/library/{name}")
+                for registry in ("docker.io/library", "localhost"):
+                    self.ctr("images", "tag", "--force", name, f"{registry}/{name}")
 
 
 @contextlib.contextmanager
