@@ -49,6 +49,9 @@ variable_resolve(struct conf_tree *t, struct conf_node *n)
 	if (!name)
 		return;
 	const char *value = getenv(name);
+	/* Not everybody who reads the file has its secrets, or needs them: looked for when used. */
+	if (!value && n->option->type == OPTION_SECRET)
+		value = conf_printf(t, "env:%s", name);
 	if (!value)
 		conf_error(t, n, "the environment variable %s is not set", name);
 	else if (strlen(value) > VARIABLE_BYTES_MAX)
