@@ -17,6 +17,8 @@ enum {
 	SERVE_MAX = 100,     /* callbacks of one poll */
 	STARTS_ASK_MS = 50,  /* each of two questions */
 	JOIN_TOLD_MS = 5000, /* joining takes no longer, unless something is wrong */
+	LEAVE_MS_MAX = 1000, /* for saying farewell; without it the session has to end */
+	LEAVE_POLL_MS = 10,
 };
 
 struct member {
@@ -28,8 +30,8 @@ struct member {
 	uint32_t *owned;
 	int64_t *told, *sent, *confirmed; /* by place in owned */
 	unsigned owned_n;
-	struct mono since, commit_at;
-	bool commit_due, commit_out;
+	struct mono since, commit_at, leave_by;
+	bool commit_due, commit_out, leaving;
 	char trouble[SOURCE_TROUBLE_MAX * 2];
 };
 
@@ -319,23 +321,78 @@ member_fd(const struct member *m)
 	return m->event;
 }
 
-void
-member_close(struct member *m)
+/* At most one is under way before the last one can be sent. */
+static void
+commits_flush(struct member *m)
 {
-	if (!m)
-		return;
-	/* At most one is under way before the last one can be sent. */
 	for (unsigned turn = 0; turn < 2 && m->state == MEMBER_OWNS; turn++) {
 		if (!m->commit_out && m->commit_due)
 			m->commit_out = commit_send(m);
 		if (m->commit_out && !commit_answer(m, CLOSE_WAIT_MS / 2))
 			break;
 	}
+}
+
+void
+member_leave(struct member *m)
+{
+	if (!m || m->leaving || m->state == MEMBER_FENCED)
+		return;
+	commits_flush(m);
+	m->leaving = !rd_kafka_unsubscribe(m->rk);
+	m->leave_by = mono_add_ms(mono_now(), LEAVE_MS_MAX);
+}
+
+/* Whether the farewell is on its way: the library has forgotten who it was. */
+static bool
+nobody(struct member *m)
+{
+	char *id = rd_kafka_memberid(m->rk);
+	bool empty = !id || !*id;
+
+	if (id)
+		rd_kafka_mem_free(m->rk, id);
+	return empty;
+}
+
+/*
+ * To the end of a leave. The library says nothing of the answer to it; but the broker answers a
+ * connection's questions in their order, so that the answer to a later one tells.
+ */
+static void
+leave_end(struct member *m)
+{
+	rd_kafka_message_t *got;
+	int left_ms;
+
+	while (!nobody(m) && !mono_due(m->leave_by, mono_now())) {
+		got = rd_kafka_consumer_poll(m->rk, LEAVE_POLL_MS);
+		if (got)
+			rd_kafka_message_destroy(got);
+	}
+	left_ms = (int)-mono_since_ms(m->leave_by, mono_now());
+	if (left_ms <= 0)
+		return;
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_add(list, m->kafka.source->topic, 0);
+	rd_kafka_committed(m->rk, list, left_ms);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+void
+member_close(struct member *m)
+{
+	if (!m)
+		return;
+	if (m->leaving)
+		leave_end(m);
+	else
+		commits_flush(m);
 	if (m->commits)
 		rd_kafka_queue_destroy(m->commits);
 	if (m->queue)
 		rd_kafka_queue_destroy(m->queue);
-	/* Without its farewell: a static member that comes back gets what it had. */
+	/* Without a farewell of its own: a static member that comes back gets what it had. */
 	if (m->rk)
 		rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	if (m->kafka.conf)

@@ -36,6 +36,13 @@ struct member;
 MUSTCHECK bool member_open(const struct member_setup *setup, struct member **out, struct err *e);
 void member_close(struct member *m); /* NULL is fine; stays a member until the session ends */
 
+/*
+ * Before close, at an end in order: the group learns of it at once and gives what we had to others,
+ * where it would else wait for the session to end. Of several, all are to be told before the first
+ * is closed: close then waits at most a second from here on. NULL is fine.
+ */
+void member_leave(struct member *m);
+
 /* Does what is due, never waits; at least every second. */
 enum member_state member_poll(struct member *m, struct mono now);
 

@@ -1,4 +1,4 @@
-/* kafka_suspect: a position that the broker refuses is lost, or there after all: the scout is asked. */
+/* kafka_suspect: a position that the broker refuses is lost, or there after all. */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -36,6 +36,7 @@ struct outlet {
 	struct exchange_pipe *pipe;
 	struct flights flights;
 	struct outlet_source sources[SOURCES_MAX];
+	uint64_t layouts[SOURCES_MAX];
 	struct buf bytes; /* of the record that is being sent */
 	uint32_t ids;	  /* the last given: nobody but us hears of them */
 	uint32_t request;
@@ -63,7 +64,20 @@ outlet_open(struct ingest *in, struct err *e)
 
 	in->outlet = o;
 	o->in = in;
+	for (unsigned i = 0; i < in->m->sources_n; i++)
+		o->layouts[i] = wire_layout(&in->m->sources[i]);
 	return exchange_open(&out, &o->pipe, e) || err_context(e, "exchange");
+}
+
+/* Others read some of its partitions, so that they can take ours. */
+static bool
+shared(const struct outlet_source *s)
+{
+	unsigned n = 0;
+
+	if (s->member)
+		member_owned(s->member, &n);
+	return s->member && n < s->starts.n;
 }
 
 void
@@ -73,6 +87,9 @@ outlet_close(struct ingest *in)
 
 	if (!o)
 		return;
+	for (unsigned i = 0; in->w->draining && i < SOURCES_MAX; i++)
+		if (shared(&o->sources[i]))
+			member_leave(o->sources[i].member);
 	for (unsigned i = 0; i < SOURCES_MAX; i++) {
 		member_close(o->sources[i].member);
 		member_starts_free(&o->sources[i].starts);
@@ -264,6 +281,7 @@ outlet_record(struct ingest *in, const struct ingest_partition *part, const stru
 					    .label = part->label,
 					    .label_len = part->label_len,
 					    .offset = r->offset,
+					    .layout = o->layouts[part->source],
 					    .bytes = &o->bytes,
 					    .partition = part->index};
 

@@ -338,6 +338,9 @@ relay_stop(struct worker *w)
 
 	if (!r)
 		return;
+	/* Who has everything has nobody to leave it to; at its return it need not wait for others. */
+	if (w->draining && r->ours_n < r->m->groups)
+		member_leave(r->member);
 	member_close(r->member);
 	if (r->driver)
 		r->ops->close(r->driver);

@@ -1,0 +1,161 @@
+"""Replicas that are told to end: what they had is others' at once, and nothing is lost or doubled by it."""
+
+import json
+import threading
+import time
+
+import psycopg
+import pytest
+
+import loans
+from ports import wait_for
+from weir import SLOW
+
+GROUPS = 8
+COUNT = "select coalesce(sum(events), 0) from analytical_schema.fact_loan"
+POSITIONS = "select kg_lo, next::text from admin_schema.key_range where kg_lo = kg_hi"
+IDLE_SECONDS = 5  # a member that does not say farewell is missed after 10
+
+
+class Feeder(threading.Thread):
+    """Events for every key group, all the time, until it is closed."""
+
+    def __init__(self, kafka, topic):
+        super().__init__(daemon=True)
+        self.producer, self.topic, self.sent, self.over = kafka.producer(), topic, 0, threading.Event()
+        self.event = loans.twin(processes=1)["application"][0]
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.1):
+            for _ in range(20):
+                case = str(self.sent % 400)
+                self.producer.produce(self.topic, json.dumps({**self.event, "case_id": case, "seq": self.sent}), key=case)
+                self.sent += 1
+            self.producer.flush()
+
+    def close(self):
+        self.over.set()
+        self.join(30)
+        return self.sent
+
+
+class Gaps(threading.Thread):
+    """When the position of each key group moved."""
+
+    def __init__(self, dsn):
+        super().__init__(daemon=True)
+        self.connection, self.over, self.moved, self.last = psycopg.connect(dsn, autocommit=True), threading.Event(), {}, {}
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.05):
+            for group, position in self.connection.execute(POSITIONS).fetchall():
+                if self.last.get(group) != position:
+                    self.last[group] = position
+                    self.moved.setdefault(group, []).append(time.monotonic())
+
+    def close(self):
+        self.over.set()
+        self.join(30)
+        self.connection.close()
+
+    def longest(self, since):
+        """The longest that any key group stood still since then; the time up to now counts, too."""
+        gaps = [b - a for times in list(self.moved.values()) for a, b in zip(times, [*times[1:], time.monotonic()]) if b > since]
+        return max(gaps)
+
+    def all_moved(self, since):
+        return len(self.moved) == GROUPS and all(times[-1] > since for times in list(self.moved.values()))
+
+
+@pytest.fixture
+def spread(make_weir, database, connection, kafka, request):
+    """(weir, start a part, feeder, gaps)"""
+    name = request.node.name.removeprefix("test_")
+    topics = {s: kafka.create_topic(f"{name}.{s}", partitions=4) for s in loans.STREAMS}
+    w = make_weir(loans.pipeline(lanes=1, sources={
+        s: f'kafka: {{ brokers: "{kafka.bootstrap}", topic: {t} }}' for s, t in topics.items()},
+        more=f'groups: {GROUPS}\nexchange: {{ brokers: "{kafka.bootstrap}", topic: weir.{name} }}\n'))
+    w.apply()
+    feeder, gaps = Feeder(kafka, topics["application"]), Gaps(database)
+
+    def start(instance, part="lanes"):
+        return w.up("--only", part, "--instance", instance, log=w.directory / f"{instance}.log")
+
+    yield w, start, feeder, gaps
+    feeder.close()
+    gaps.close()
+
+
+def owners(connection):
+    return dict(connection.execute(
+        "select s.instance, count(*) from admin_schema.key_range r join admin_schema.shard s using (epoch)"
+        " where not s.closed group by 1").fetchall())
+
+
+def test_lanes_that_end_leave_their_key_groups_at_once(spread, connection, capsys):
+    w, start, feeder, gaps = spread
+    source, a, b = start("in", "ingest,keeper"), start("a"), start("b")
+    half = GROUPS // 2
+    wait_for("both at work", lambda: owners(connection) == {"a": half, "b": half}, 60 * SLOW, 0.1)
+    began = time.monotonic()
+    wait_for("all key groups moving", lambda: gaps.all_moved(began), 30 * SLOW, 0.1)
+    quiet = gaps.longest(began)
+    told = time.monotonic()
+    w.stop(b)
+    ended = time.monotonic()
+    wait_for("the other one at work", lambda: owners(connection) == {"a": GROUPS} and gaps.all_moved(ended + 1), 40 * SLOW, 0.1)
+    left = gaps.longest(told)
+    # It comes back under its name, and gets its part again.
+    back = time.monotonic()
+    b = start("b")
+    wait_for("both at work again", lambda: owners(connection) == {"a": half, "b": half} and
+             gaps.all_moved(time.monotonic() - 1), 60 * SLOW, 0.1)
+    joined = gaps.longest(back)
+    assert left < IDLE_SECONDS * SLOW and joined < IDLE_SECONDS * SLOW
+    sent = feeder.close()
+    wait_for("every event", lambda: connection.execute(COUNT).fetchone()[0] >= sent, 60 * SLOW, 0.2)
+    assert connection.execute(COUNT).fetchone()[0] == sent, "once each"
+    with capsys.disabled():
+        print(f"\na replica ends in order ({ended - told:.1f} s): the longest that a key group stood still {left:.1f} s,"
+              f" at its return {joined:.1f} s; without either {quiet:.1f} s")
+    for process in (source, a, b):
+        w.stop(process)
+
+
+def test_an_ingest_that_ends_leaves_its_partitions_at_once(spread, connection):
+    w, start, feeder, gaps = spread
+    lanes, a, b = start("lanes"), start("a", "ingest,keeper"), start("b", "ingest,keeper")
+    began = time.monotonic()
+    wait_for("all key groups moving", lambda: gaps.all_moved(began), 60 * SLOW, 0.1)
+    told = time.monotonic()
+    w.stop(b)
+
+    def all_read():
+        sent = feeder.sent
+        return wait_for("what was sent by now", lambda: connection.execute(COUNT).fetchone()[0] >= sent, 40 * SLOW, 0.05)
+
+    all_read()  # of every partition, so those that were its are read
+    assert time.monotonic() - told < IDLE_SECONDS * SLOW
+    sent = feeder.close()
+    wait_for("every event", lambda: connection.execute(COUNT).fetchone()[0] >= sent, 60 * SLOW, 0.2)
+    assert connection.execute(COUNT).fetchone()[0] == sent, "once each"
+    for process in (a, lanes):
+        w.stop(process)
+
+
+def test_the_only_replica_keeps_its_place(spread, connection):
+    """Nobody could take what it has: it returns to it without waiting for others."""
+    w, start, feeder, gaps = spread
+    source, a = start("in", "ingest,keeper"), start("a")
+    wait_for("all key groups moving", lambda: gaps.all_moved(0), 60 * SLOW, 0.1)
+    w.stop(a)
+    back = time.monotonic()
+    a = start("a")
+    wait_for("all of it", lambda: owners(connection) == {"a": GROUPS} and gaps.all_moved(back), 30 * SLOW, 0.05)
+    assert time.monotonic() - back < IDLE_SECONDS * SLOW
+    log = (w.directory / "a.log").read_text()
+    assert "begins anew" not in log.split("asked to stop")[1], "the group was not divided anew"
+    for process in (source, a):
+        w.stop(process)
