@@ -201,6 +201,12 @@ bool wire_record_read(struct pack_reader *r,
 		      struct record *rec); /* rec->fields set by the caller */
 
 /*
+ * What the fields of a source's record are: a digest of our version and of their names, types and
+ * kinds, in order. A record is read by who has the same; never 0.
+ */
+uint64_t wire_layout(const struct source *s);
+
+/*
  * A cover says: every event of this partition in [from, to) that belongs to the receiver's shard is
  * in this frame or an earlier one. `to` is the read frontier, not a record's offset.
  */

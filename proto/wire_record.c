@@ -150,6 +150,35 @@ wire_record_read(struct pack_reader *r, struct record *rec)
 	return true;
 }
 
+/* FNV-1a: nobody chooses these bytes but the pipeline file. */
+static uint64_t
+layout_mix(uint64_t h, const void *p, size_t n)
+{
+	const uint8_t *at = p;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ at[i]) * UINT64_C(1099511628211);
+	return h;
+}
+
+uint64_t
+wire_layout(const struct source *s)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+	const uint8_t version = WIRE_VERSION;
+
+	h = layout_mix(h, &version, 1);
+	for (unsigned i = 0; i < s->fields_n; i++) {
+		const struct field *f = &s->fields[i];
+		/* One that nothing reads is sent as null. */
+		const uint8_t kind[] = {(uint8_t)f->type, f->used, f->class >= 0, f->token_of >= 0};
+
+		h = layout_mix(h, f->name.s, strlen(f->name.s) + 1);
+		h = layout_mix(h, kind, sizeof kind);
+	}
+	return h ? h : 1;
+}
+
 /* ---- covers: one flat array, five elements each ---- */
 
 enum {

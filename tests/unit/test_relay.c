@@ -53,6 +53,8 @@ static const struct source_kind_ops driver = {.start = driver_start, .frontier =
 
 static char topic[] = "weir.loans", directory[] = "/tmp/weir-relay-XXXXXX";
 static struct field fields[] = {{.name = {"n"}, .type = VALUE_INTEGER, .class = -1}};
+static const struct source calls = {
+    .name = {"calls"}, .kind = SOURCE_KAFKA, .fields = fields, .fields_n = 1};
 
 struct world {
 	struct model m;
@@ -87,8 +89,7 @@ open_world(void **state)
 	memset(&seen, 0, sizeof seen);
 	memset(seen.started, 0xff, sizeof seen.started);
 	assert_non_null(mkdtemp(directory));
-	t->sources[0] = (struct source){
-	    .name = {"calls"}, .kind = SOURCE_KAFKA, .fields = fields, .fields_n = 1};
+	t->sources[0] = calls;
 	t->sources[1] = (struct source){.name = {SOURCE_EXCHANGE_NAME}, .kind = SOURCE_EXCHANGE};
 	t->m = (struct model){
 	    .groups = GROUPS, .sources = t->sources, .sources_n = 2, .exchange = {.topic = topic}};
@@ -245,7 +246,8 @@ post(unsigned kg, int64_t offset, const char *label, int64_t from)
 				     .from_source_len = 5,
 				     .from_label = label,
 				     .from_label_len = strlen(label),
-				     .from_offset = from};
+				     .from_offset = from,
+				     .from_layout = wire_layout(&calls)};
 	return p;
 }
 
@@ -432,8 +434,9 @@ strange_records_are_refused(void **state)
 
 	own_all(t);
 	name_groups(t);
-	for (int wrong = 0; wrong < 8; wrong++) {
+	for (int wrong = 0; wrong < 9; wrong++) {
 		struct posted p = post(3, 0, "calls/0", 1000);
+		bool of_another_file = wrong == 1 || wrong == 8;
 
 		p.ev.from_source = wrong == 0 ? NULL : wrong == 1 ? "calms" : p.ev.from_source;
 		p.ev.from_offset += wrong == 2;
@@ -443,11 +446,46 @@ strange_records_are_refused(void **state)
 		p.ev.len -= wrong == 6;
 		if (wrong == 7)
 			buf_byte(&p.bytes, 0), p.ev.data = (const char *)p.bytes.data, p.ev.len++;
+		p.ev.from_layout ^= wrong == 8;
 		assert_false(record_take(&t->r, &p.ev, t->now, &e));
-		assert_int_equal(e.code, EXIT_DATA);
+		assert_int_equal(e.code, of_another_file ? EXIT_CONFIG : EXIT_DATA);
 		buf_free(&p.bytes);
 	}
 	assert_int_equal(t->r.held_n, 0);
+}
+
+/* Whatever a reader of the fields goes by is in it. */
+static void
+a_layout_is_of_everything_that_is_read(void **state)
+{
+	struct field two[] = {
+	    {.name = {"a"}, .type = VALUE_TEXT, .used = true, .class = -1, .token_of = -1},
+	    {.name = {"b"}, .type = VALUE_TEXT, .used = true, .class = -1, .token_of = -1}};
+	struct source s = {.fields = two, .fields_n = 2};
+	const uint64_t was = wire_layout(&s);
+
+	(void)state;
+	assert_true(was != 0);
+	assert_true(was == wire_layout(&s));
+	s.fields_n = 1;
+	assert_true(was != wire_layout(&s));
+	s.fields_n = 2;
+	for (int change = 0; change < 6; change++) {
+		struct field kept[2];
+
+		memcpy(kept, two, sizeof kept);
+		if (change == 0)
+			two[0] = kept[1], two[1] = kept[0];
+		two[1].type = change == 1 ? VALUE_INTEGER : two[1].type;
+		two[1].used = change != 2;
+		two[1].class = change == 3 ? 0 : -1;
+		two[1].token_of = change == 4 ? 0 : -1;
+		if (change == 5)
+			two[1].name.s[0] = 'c';
+		assert_true(was != wire_layout(&s));
+		memcpy(two, kept, sizeof two);
+	}
+	assert_true(was == wire_layout(&s));
 }
 
 static void
@@ -552,6 +590,7 @@ main(void)
 	    IN_WORLD(credit_comes_back_with_commits),
 	    IN_WORLD(the_oldest_is_known_by_the_time_of_the_exchange),
 	    IN_WORLD(strange_records_are_refused),
+	    cmocka_unit_test(a_layout_is_of_everything_that_is_read),
 	    IN_WORLD(quiet_groups_are_told_when_they_have_caught_up),
 	};
 

@@ -270,23 +270,31 @@ exchange_bytes_max(const struct exchange_pipe *x)
 	return x->bytes_max;
 }
 
+static void
+number_write(uint8_t out[static 8], uint64_t n)
+{
+	for (unsigned i = 0; i < 8; i++)
+		out[i] = (uint8_t)(n >> (56 - 8 * i));
+}
+
 bool
 exchange_send(struct exchange_pipe *x, const struct exchange_record *r, struct mono now,
 	      struct err *e)
 {
-	uint8_t offset[8];
+	uint8_t offset[8], layout[8];
 	struct flight *f =
 	    flight_add(x->flights, r->partition, r->offset, r->bytes->len + r->label_len, now);
 
-	for (unsigned i = 0; i < sizeof offset; i++)
-		offset[i] = (uint8_t)((uint64_t)r->offset >> (56 - 8 * i));
+	number_write(offset, (uint64_t)r->offset);
+	number_write(layout, r->layout);
 	rd_kafka_resp_err_t err = rd_kafka_producev(
 	    x->rk, RD_KAFKA_V_RKT(x->topic), RD_KAFKA_V_PARTITION((int32_t)r->group),
 	    RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
 	    RD_KAFKA_V_VALUE(r->bytes->data, r->bytes->len),
 	    RD_KAFKA_V_HEADER("s", r->source, (ssize_t)strlen(r->source)),
 	    RD_KAFKA_V_HEADER("p", r->label, (ssize_t)r->label_len),
-	    RD_KAFKA_V_HEADER("o", offset, sizeof offset), RD_KAFKA_V_OPAQUE(f), RD_KAFKA_V_END);
+	    RD_KAFKA_V_HEADER("o", offset, sizeof offset),
+	    RD_KAFKA_V_HEADER("f", layout, sizeof layout), RD_KAFKA_V_OPAQUE(f), RD_KAFKA_V_END);
 	return !err || err_set(e, EXIT_UNAVAILABLE, "the exchange did not take a record: %s",
 			       rd_kafka_err2str(err));
 }

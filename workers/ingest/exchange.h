@@ -28,6 +28,7 @@ struct exchange_record {
 	const char *label;  /* of the source's partition */
 	size_t label_len;
 	int64_t offset;
+	uint64_t layout;	 /* wire_layout of its source */
 	const struct buf *bytes; /* as wire_record_write writes them; copied */
 	uint32_t partition;	 /* of struct flights */
 };

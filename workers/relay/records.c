@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,32 @@ strange(const struct relay *r, const struct source_event *ev, const char *why, s
 		       r->source.topic, ev->slot, (long long)ev->offset, why);
 }
 
+/* No error of the data: the pipeline file was changed while the exchange was not empty. */
+static bool
+other_file(const struct relay *r, const struct source_event *ev, const char *why, struct err *e)
+{
+	return err_set(e, EXIT_CONFIG,
+		       "topic %s partition %u offset %lld was written under another pipeline file "
+		       "or version: %s. Lanes of that file must read the exchange to its end "
+		       "first, with every ingest stopped",
+		       r->source.topic, ev->slot, (long long)ev->offset, why);
+}
+
+/* Fields have no names in a record: one of another layout would be read as something else. */
+static bool
+layout_check(struct relay *r, const struct source_event *ev, unsigned source, struct err *e)
+{
+	const struct source *s = &r->m->sources[source];
+	char why[NAME_BYTES_MAX + 64];
+
+	if (!r->layouts[source])
+		r->layouts[source] = wire_layout(s);
+	if (r->layouts[source] == ev->from_layout)
+		return true;
+	snprintf(why, sizeof why, "the fields of source %s are others", s->name.s);
+	return other_file(r, ev, why, e);
+}
+
 static bool
 record_read(struct relay *r, const struct source_event *ev, struct record *rec, struct err *e)
 {
@@ -22,13 +49,16 @@ record_read(struct relay *r, const struct source_event *ev, struct record *rec, 
 
 	if (!ev->from_source)
 		return strange(r, ev, "headers are missing", e);
+	int source = model_source_find(m, ev->from_source, ev->from_source_len);
+	if (source < 0 || (unsigned)source == r->exchange)
+		return other_file(r, ev, "its source is not in ours", e);
+	if (!layout_check(r, ev, (unsigned)source, e))
+		return false;
 	rec->fields = r->fields;
 	pack_reader_start(&r->reader, (const uint8_t *)ev->data, ev->len);
 	if (!wire_record_read(&r->reader, rec) || !pack_reader_end(&r->reader))
 		return strange(r, ev, r->reader.why, e);
-	if (rec->source >= m->sources_n || rec->source == r->exchange ||
-	    model_source_find(m, ev->from_source, ev->from_source_len) != rec->source)
-		return strange(r, ev, "its source is unknown", e);
+	rec->source = (uint16_t)source; /* its place among the sources may have changed */
 	if (rec->kg != ev->slot)
 		return strange(r, ev, "it is of another key group", e);
 	if (rec->offset != ev->from_offset || rec->offset < 0)

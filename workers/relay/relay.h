@@ -101,6 +101,7 @@ struct relay {
 	struct cover *covers; /* scratch */
 	struct pack_reader reader;
 	struct value fields[FIELDS_MAX];
+	uint64_t layouts[SOURCES_MAX]; /* of our sources; 0: not asked for yet */
 	struct source_event events[SOURCE_BATCH_MAX];
 	struct held *held_first, *held_last;
 	uint64_t held_n;
