@@ -4,6 +4,7 @@ directory, and stopped at the end; each test has a database of its own."""
 import os
 import pathlib
 import shutil
+import subprocess
 import tempfile
 
 import psycopg
@@ -80,6 +81,28 @@ def make_container(image, directory):
     yield make
     for container in made:
         container.close()
+
+
+@pytest.fixture(scope="session")
+def outside(world):
+    """Servers that hosts of their own (network namespaces) reach. Skipped where the system lets nobody make such hosts."""
+    import network
+    directory = world / "outside"
+    directory.mkdir()
+    directory.chmod(0o755)
+    with network.names_kept():
+        if not network.is_possible():
+            pytest.skip("needs root and network namespaces")
+        servers = network.Outside(directory)
+        try:
+            servers.network.make()
+        except subprocess.CalledProcessError as e:
+            servers.network.remove()
+            pytest.skip(f"needs bridges and cables between network namespaces: {e.stderr.strip()}")
+        try:
+            yield servers.start()
+        finally:
+            servers.stop()
 
 
 _names = iter(range(1, 1 << 30))

@@ -24,10 +24,10 @@ class RabbitServer:
     """
     start, stop, kill (-9), start again on the same port and data. settings: lines of rabbitmq.conf;
     advanced: settings of the application `rabbit` that have no such line. certificates: those of a
-    second listener, on tls_port.
+    second listener, on tls_port. outer: an address to be reached by beside loopback, on the same port.
     """
 
-    def __init__(self, directory, settings=None, vhosts=(), advanced=None, certificates=None):
+    def __init__(self, directory, settings=None, vhosts=(), advanced=None, certificates=None, outer=None):
         self.directory = pathlib.Path(directory)
         self.port, self.dist_port, self.epmd_port, self.tls_port = free_ports(4)
         tls = {}
@@ -35,16 +35,18 @@ class RabbitServer:
             tls = {"listeners.ssl.default": f"127.0.0.1:{self.tls_port}", "ssl_options.verify": "verify_none",
                    "ssl_options.cacertfile": certificates.ca, "ssl_options.certfile": certificates.cert,
                    "ssl_options.keyfile": certificates.key}
-        self.settings = {**tls, **(settings or {})}
+        self.outer = outer
+        reach = {f"listeners.tcp.{n}": f"{a}:{self.port}" for n, a in enumerate(("127.0.0.1", outer), 1)} if outer else {}
+        self.settings = {**tls, **reach, **(settings or {})}
         self.vhosts = list(vhosts)
         self.advanced = dict(advanced or {})
         self.node = f"weir{secrets.token_hex(4)}@localhost"
         self.user, self.password = "weir", secrets.token_hex(8)
         self.process = self.epmd = None
 
-    def url(self, vhost="/"):
+    def url(self, vhost="/", host="127.0.0.1"):
         path = vhost.replace("/", "%2F")
-        return f"amqp://{self.user}:{self.password}@127.0.0.1:{self.port}/{path}"
+        return f"amqp://{self.user}:{self.password}@{host}:{self.port}/{path}"
 
     def tls_url(self, vhost="/", **options):
         path, query = vhost.replace("/", "%2F"), urllib.parse.urlencode(options, safe="/")
@@ -82,6 +84,8 @@ class RabbitServer:
             "RUNNING_UNDER_SYSTEMD": "true",
             "LANG": "C.UTF-8",
         }
+        if self.outer:  # else they would win over the listeners of the file
+            del mine["RABBITMQ_NODE_IP_ADDRESS"], mine["RABBITMQ_NODE_PORT"]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_"))}
         return {**kept, **mine}
 
