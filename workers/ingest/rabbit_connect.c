@@ -23,7 +23,8 @@
 enum {
 	CONNECT_SECONDS = 2,   /* TCP */
 	HANDSHAKE_SECONDS = 5, /* TLS, login and each question */
-	HEARTBEAT_SECONDS = 10,
+	/* A host that is lost: after two to three of them its messages are others'. */
+	HEARTBEAT_SECONDS = 4,
 	HEARTBEAT_SECONDS_MAX = 600,
 	SILENCE_MS_MAX = 10000, /* unacknowledged TCP data: the peer is gone */
 	FRAME_MAX = 131072,
