@@ -41,7 +41,7 @@ LIBS_task       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_science    = $(LIBS_COMMON) $(LIBS_WORKER) -lpq
 LIBS_status     = $(LIBS_COMMON) $(LIBS_WORKER) -lmicrohttpd -ljansson -lcurl
 LIBS_null       = $(LIBS_COMMON) $(LIBS_WORKER)
-LIBS_weir       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -ljansson -lrdkafka
+LIBS_weir       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -ljansson -lrdkafka -lrabbitmq
 LIBS_test       = $(LIBS_COMMON) $(LIBS_WORKER) -lpq -lrdkafka -lrabbitmq -lsimdjson -lzstd -lz -lmicrohttpd -ljansson -lcurl \
                   -lcmocka -lstdc++
 

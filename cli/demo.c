@@ -29,6 +29,10 @@ enum {
 
 const struct option_row options_demo[] = {
     {"keep", 0, OPTION_FLAG, NULL, "stay up until Ctrl-C, and print the address and the DSN"},
+    {"feed", 0, OPTION_FLAG, NULL,
+     "only write the demo's events, to the sources of a pipeline file"},
+    {"pipeline", 'p', OPTION_VALUE, "FILE", "feed: the pipeline file"},
+    {"seconds", 0, OPTION_VALUE, "N", "feed: for so long (default: until it is told to stop)"},
     {NULL, 0, OPTION_FLAG, NULL, NULL},
 };
 
@@ -174,7 +178,7 @@ demo_start(struct demo *d, struct err *e)
 	if (!apply_start(d, e))
 		return false;
 	say_step("weir apply: schemas, logins, tables and grants are there", begun);
-	if (!demo_feed_open(&d->feed, d->data, e) || !supervisor_start(d, e) ||
+	if (!demo_feed_open_files(&d->feed, d->data, e) || !supervisor_start(d, e) ||
 	    !pg_connect(d->server.dsn, "weir demo", NULL, APPLY_MS, &d->pg, e))
 		return false;
 	say_step("weir up: the workers start, and three streams of loan events begin", begun);
@@ -387,6 +391,8 @@ demo_run(struct cli *c)
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
+	if (args_flag(&c->args, "feed"))
+		return demo_sources_feed(c, &self.asked);
 	keyhash_init();
 	d->terminal = isatty(STDERR_FILENO);
 	cli_say("weir demo: loans at a bank, live");

@@ -5,9 +5,12 @@
 #ifndef CLI_DEMO_H
 #define CLI_DEMO_H
 
+#include <signal.h>
+
 #include "program.h"
 #include "cli.h"
 #include "pg.h"
+#include "sink.h"
 
 enum { DEMO_PATH_MAX = 512, DEMO_DSN_MAX = 1024 };
 
@@ -45,8 +48,13 @@ extern const char *const demo_stream_names[STREAM_MAX];
 
 struct demo_feed;
 
-/* Appends to DIR/<stream>.ndjson from now on. */
-MUSTCHECK bool demo_feed_open(struct demo_feed **out, const char *dir, struct err *e);
+/*
+ * Writes to these from now on, and closes them. again: its loans are others than those of any feed
+ * before; else every feed tells the same story.
+ */
+void demo_feed_open(struct demo_feed **out, const struct sink sinks[static STREAM_MAX], bool again);
+/* The same, appending to DIR/<stream>.ndjson. *out is to be closed in any case. */
+MUSTCHECK bool demo_feed_open_files(struct demo_feed **out, const char *dir, struct err *e);
 /*
  * Writes what is due; with last: begins no more loans, and what is not yet due is written, too, but
  * for offers that are held back.
@@ -55,6 +63,14 @@ MUSTCHECK bool demo_feed_tick(struct demo_feed *f, bool last, struct err *e);
 void demo_feed_counts(const struct demo_feed *f, uint64_t written[static STREAM_MAX],
 		      uint64_t *broken);
 void demo_feed_close(struct demo_feed *f); /* NULL is fine */
+
+/* ---- demo_sources.c ---- */
+
+/*
+ * `weir demo --feed`: the events go to the sources of a pipeline file, for so long (or until
+ * *asked), and no more. Returns an exit code.
+ */
+int demo_sources_feed(struct cli *c, const volatile sig_atomic_t *asked);
 
 /* ---- demo_show.c ---- */
 

@@ -6,13 +6,11 @@
  */
 #include "demo.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "log.h"
 #include "mem.h"
@@ -43,14 +41,15 @@ struct event {
 };
 
 struct demo_feed {
-	int fd[STREAM_MAX];
-	struct buf out[STREAM_MAX];
+	struct sink sinks[STREAM_MAX];
+	struct buf line;
 	uint64_t written[STREAM_MAX], broken;
 	struct event *heap; /* least due_us first */
 	size_t n, cap;
 	struct mono started;
 	int64_t origin_wall_us; /* simulated time of the start */
 	uint64_t random;
+	uint64_t first_case;
 	uint32_t loans;
 	unsigned broken_next;
 };
@@ -221,24 +220,28 @@ time_print(const struct demo_feed *f, int64_t since_us, char out[40])
 	snprintf(out + n, 40 - n, ".%03dZ", (int)(at_us / 1000 % 1000));
 }
 
-static void
-event_write(struct demo_feed *f, const struct event *e)
+static bool
+event_write(struct demo_feed *f, const struct event *e, struct err *err)
 {
-	struct buf *b = &f->out[e->stream];
-	char at[40];
+	struct buf *b = &f->line;
+	char at[40], key[24];
 
 	time_print(f, e->at_us, at);
+	snprintf(key, sizeof key, "%" PRIu64, f->first_case + e->loan);
+	buf_clear(b);
 	buf_printf(b,
-		   "{\"case_id\":\"%u\",\"seq\":%u,\"activity\":\"%s\",\"transition\":\"%s\","
+		   "{\"case_id\":\"%s\",\"seq\":%u,\"activity\":\"%s\",\"transition\":\"%s\","
 		   "\"at\":\"%s\"",
-		   FIRST_CASE + e->loan, e->seq, e->activity, e->transition, at);
+		   key, e->seq, e->activity, e->transition, at);
 	if (e->staff)
 		buf_printf(b, ",\"resource\":\"%u\"", 10000 + e->staff * 37);
 	if (e->amount)
 		buf_printf(b, ",\"amount_requested\":%u.00,\"registered_at\":\"%s\"", e->amount,
 			   at);
-	buf_text(b, "}\n");
+	buf_byte(b, '}');
 	f->written[e->stream]++;
+	const struct sink *to = &f->sinks[e->stream];
+	return to->ops->send(to->ctx, buf_cstr(b), b->len, key, strlen(key), err);
 }
 
 /* What real streams bring, too. %s is the time. */
@@ -263,61 +266,62 @@ static const struct {
 
 enum { BROKEN_N = sizeof broken / sizeof *broken };
 
-static void
-broken_write(struct demo_feed *f, int64_t now_us)
+static bool
+broken_write(struct demo_feed *f, int64_t now_us, struct err *e)
 {
 	unsigned i = f->broken_next++ % BROKEN_N;
-	struct buf *b = &f->out[broken[i].stream];
+	const struct sink *to = &f->sinks[broken[i].stream];
+	struct buf *b = &f->line;
 	const char *mark = strstr(broken[i].line, "%s");
 	char at[40];
 
 	time_print(f, now_us, at);
+	buf_clear(b);
 	if (mark) {
 		buf_add(b, broken[i].line, (size_t)(mark - broken[i].line));
 		buf_printf(b, "%s%s", at, mark + 2);
 	} else {
 		buf_text(b, broken[i].line);
 	}
-	buf_byte(b, '\n');
 	f->broken++;
+	return to->ops->send(to->ctx, buf_cstr(b), b->len, NULL, 0, e);
 }
 
-static bool
-flush_stream(struct demo_feed *f, unsigned i, struct err *e)
-{
-	struct buf *b = &f->out[i];
-	size_t at = 0;
-
-	while (at < b->len) {
-		ssize_t n = write(f->fd[i], b->data + at, b->len - at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_errno(e, EXIT_UNAVAILABLE, "cannot append to %s.ndjson",
-					 demo_stream_names[i]);
-		at += (size_t)n;
-	}
-	buf_clear(b);
-	return true;
-}
-
-bool
-demo_feed_open(struct demo_feed **out, const char *dir, struct err *e)
+void
+demo_feed_open(struct demo_feed **out, const struct sink sinks[static STREAM_MAX], bool again)
 {
 	struct demo_feed *f = mem_zero(1, sizeof *f);
-	char path[DEMO_PATH_MAX];
 
 	*out = f;
 	f->random = 0x9e3779b97f4a7c15ull;
 	f->started = mono_now();
 	f->origin_wall_us = wall_now_us() - (FAST_S * (int64_t)TIME_FACTOR + BEHIND_S) * 1000000;
-	for (unsigned i = 0; i < STREAM_MAX; i++)
-		f->fd[i] = -1;
-	for (unsigned i = 0; i < STREAM_MAX; i++) {
+	f->first_case = again ? (uint64_t)wall_now_us() / 1000 : FIRST_CASE;
+	memcpy(f->sinks, sinks, sizeof f->sinks);
+}
+
+bool
+demo_feed_open_files(struct demo_feed **out, const char *dir, struct err *e)
+{
+	struct sink sinks[STREAM_MAX] = {0};
+	char path[DEMO_PATH_MAX];
+	bool good = true;
+
+	for (unsigned i = 0; good && i < STREAM_MAX; i++) {
 		snprintf(path, sizeof path, "%s/%s.ndjson", dir, demo_stream_names[i]);
-		f->fd[i] = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-		if (f->fd[i] < 0)
-			return err_errno(e, EXIT_UNAVAILABLE, "cannot write %s", path);
+		good = sink_file_open(path, &sinks[i], e);
+	}
+	demo_feed_open(out, sinks, false);
+	return good;
+}
+
+static bool
+push(struct demo_feed *f, bool last, struct err *e)
+{
+	for (unsigned i = 0; i < STREAM_MAX; i++) {
+		const struct sink *s = &f->sinks[i];
+		if (!(last ? s->ops->settle(s->ctx, e) : s->ops->push(s->ctx, e)))
+			return false;
 	}
 	return true;
 }
@@ -330,16 +334,14 @@ demo_feed_tick(struct demo_feed *f, bool last, struct err *e)
 	while (!last && (int64_t)f->loans * 1000000 / LOANS_PER_S < now_us)
 		loan_write(f, (int64_t)f->loans * 1000000 / LOANS_PER_S);
 	while (!last && f->broken < (uint64_t)now_us / 1000 / BROKEN_EVERY_MS)
-		broken_write(f, now_us);
+		if (!broken_write(f, now_us, e))
+			return false;
 	while (f->n && (last || f->heap[0].due_us <= now_us)) {
 		struct event event = heap_pop(f);
-		if (!event.held)
-			event_write(f, &event);
-	}
-	for (unsigned i = 0; i < STREAM_MAX; i++)
-		if (!flush_stream(f, i, e))
+		if (!event.held && !event_write(f, &event, e))
 			return false;
-	return true;
+	}
+	return push(f, last, e);
 }
 
 void
@@ -354,11 +356,9 @@ demo_feed_close(struct demo_feed *f)
 {
 	if (!f)
 		return;
-	for (unsigned i = 0; i < STREAM_MAX; i++) {
-		if (f->fd[i] >= 0)
-			close(f->fd[i]);
-		buf_free(&f->out[i]);
-	}
+	for (unsigned i = 0; i < STREAM_MAX; i++)
+		sink_close(&f->sinks[i]);
+	buf_free(&f->line);
 	free(f->heap);
 	free(f);
 }

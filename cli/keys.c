@@ -27,6 +27,7 @@ const struct option_row options_keys[] = {
     {"renew", 0, OPTION_FLAG, NULL, "policy sign: also when nothing changed"},
     {"finish", 0, OPTION_FLAG, NULL, "rotate role: after the restart, the old key goes for good"},
     {"reseal", 0, OPTION_FLAG, NULL, "revoke: rows are sealed anew too (needs --member-key)"},
+    {"if-none", 0, OPTION_FLAG, NULL, "init: where the directory has keys already, do nothing"},
     {"kdf-memory", 0, OPTION_VALUE, "MIB", "memory of a passphrase's derivation (default 256)"},
     {"yes", 'y', OPTION_FLAG, NULL, "do not ask"},
     {NULL, 0, OPTION_FLAG, NULL, NULL},

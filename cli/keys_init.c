@@ -275,11 +275,27 @@ keys_rid(struct keys *k, struct err *e)
 	return rid_make(k, e);
 }
 
+/* The policy is made last: with it everything is there. */
+static bool
+made_before(const struct keys *k)
+{
+	char path[KEYS_PATH_MAX];
+
+	if (!args_flag(&k->c->args, "if-none") || !k->m->keys_dir)
+		return false;
+	keys_path(k, NULL, "policy", path);
+	return !access(path, F_OK);
+}
+
 bool
 keys_init(struct keys *k, struct err *e)
 {
 	struct init x = {.k = k};
 
+	if (made_before(k)) {
+		keys_not(k, "made nothing: %s has keys already", k->m->keys_dir);
+		return true;
+	}
 	bool good = names_choose(&x, e) && keys_kdf(k, &x.limits, e) && directory_ready(k, e) &&
 		    keys_passphrase(k, true, e) && keys_make(&x, e) &&
 		    keys_role_seal(k, x.role_key, x.role, 1, x.member, key_public(x.person), e) &&

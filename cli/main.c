@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "outcome.h"
 
 const struct verb verbs[] = {
     {"validate", validate_run, 0, 4, "[PIPELINE...]", "check a pipeline file: all errors at once",
@@ -20,7 +21,7 @@ const struct verb verbs[] = {
      "  +  would be created    ~  would be changed    !  refused until it is named\n"
      "Exit codes: 0 there is something to apply, 99 nothing to do, 78 refused, 77 the login was\n"
      "refused, 69 no database.",
-     options_apply},
+     options_plan},
     {"apply", apply_run, 0, 1, "[PIPELINE]", "create and change schemas, logins, tables and grants",
      "Does what plan shows, in one transaction. A login file that is there gives its login the\n"
      "password, and is never written over; where there is none, a new password and its file.\n"
@@ -122,7 +123,9 @@ const struct verb verbs[] = {
     {"demo", demo_run, 0, 0, "", "see the main job on this machine, in about 20 seconds",
      "Starts a private PostgreSQL in a temporary directory, lets a generator append live loan\n"
      "events to three files, runs the example pipeline on them and shows what came of it.\n"
-     "Needs the Debian package postgresql-15. Leaves nothing behind.",
+     "Needs the Debian package postgresql-15. Leaves nothing behind.\n"
+     "--feed writes the same events to the topics, queues and files of a pipeline that runs\n"
+     "elsewhere (docker-compose.yml), and prints how many; it needs no database.",
      options_demo},
     {"help", help_run, 0, 3, "[VERB | options]",
      "help for a verb, or every key of the pipeline file",
@@ -214,6 +217,55 @@ verb_unknown(const char *name)
 	return EXIT_USAGE;
 }
 
+/* Of the one command that this process is, for its signal handler. */
+static const char *stopped_path;
+
+/* Its result file says so; then as without us, but for a first process, which no signal ends. */
+static void
+on_stop(int n)
+{
+	if (stopped_path)
+		outcome_stopped(stopped_path, n);
+	if (getpid() == 1)
+		_exit(128 + n);
+	raise(n); /* its own way again: SA_RESETHAND */
+}
+
+static void
+stop_take(void)
+{
+	const struct sigaction stop = {.sa_handler = on_stop,
+				       .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
+
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+}
+
+/*
+ * The result file is found before all options are read: what is wrong with them stands in it, too.
+ */
+static bool
+result_begin(struct cli *c, int argc, char **argv, struct err *e)
+{
+	static const char word[] = "--" OUTCOME_OPTION;
+	const char *path = NULL;
+	bool has = false;
+
+	for (const struct option_row *o = c->verb->options; o && o->name; o++)
+		has |= !strcmp(o->name, OUTCOME_OPTION);
+	for (int i = 0; has && i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (!strncmp(argv[i], word, sizeof word - 1) && argv[i][sizeof word - 1] == '=')
+			path = argv[i] + sizeof word;
+		else if (!strcmp(argv[i], word) && i + 1 < argc)
+			path = argv[i + 1];
+	}
+	if (!path || !outcome_open(path, e))
+		return !path;
+	c->result_file = stopped_path = path;
+	stop_take();
+	return true;
+}
+
 static int
 verb_run(struct cli *c, int argc, char **argv)
 {
@@ -225,6 +277,9 @@ verb_run(struct cli *c, int argc, char **argv)
 		c->json |= !strcmp(argv[i], "-ojson") || !strcmp(argv[i], "--output=json") ||
 			   (i && !strcmp(argv[i], "json") &&
 			    (!strcmp(argv[i - 1], "-o") || !strcmp(argv[i - 1], "--output")));
+	if (!result_begin(c, argc, argv, &e))
+		return cli_fail(c, &e,
+				"a file that this user may write, in a directory that is there");
 	if (!args_read(&c->args, v->options, v->operands_max, argc, argv, &e))
 		return cli_fail(c, &e, "`weir help %s` shows its options", v->name);
 	c->no_input = args_flag(&c->args, "no-input");
@@ -239,12 +294,6 @@ verb_run(struct cli *c, int argc, char **argv)
 	return v->run(c);
 }
 
-static void
-on_stop(int n)
-{
-	_exit(128 + n);
-}
-
 /*
  * The first process of a container dies of no signal that it does not handle: without this a stop
  * of `weir apply` would last until the kill. Verbs that end in an orderly way set their own.
@@ -252,12 +301,8 @@ on_stop(int n)
 static void
 first_process(void)
 {
-	const struct sigaction stop = {.sa_handler = on_stop};
-
-	if (getpid() != 1)
-		return;
-	sigaction(SIGTERM, &stop, NULL);
-	sigaction(SIGINT, &stop, NULL);
+	if (getpid() == 1)
+		stop_take();
 }
 
 int

@@ -129,9 +129,9 @@ path_allow(int ruleset, const char *path, uint64_t access, struct err *e)
 }
 
 /*
- * /etc/weir is where keys, logins and credentials lie, in a container always. Where workers share one
- * user, that user may read them, so the rest of /etc is allowed name by name; what is put in the
- * place of one of these is read by workers that are born later.
+ * /etc/weir is where keys, logins and credentials lie, in a container always. Where workers share
+ * one user, that user may read them, so the rest of /etc is allowed name by name; what is put in
+ * the place of one of these is read by workers that are born later.
  */
 static bool
 etc_allow(int ruleset, bool own_uid, struct err *e)

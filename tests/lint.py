@@ -28,9 +28,10 @@ THIRD_PARTY = {
     "sodium.h": {"proto/keyhash.c", "proto/seal/"},
     "libpq-fe.h": {"workers/lib/pg_private.h", "workers/lib/pg.c"},
     "librdkafka/rdkafka.h": {"workers/ingest/kafka_private.h", "workers/ingest/kafka.c", "workers/ingest/exchange.c",
-                             "cli/exchange.c"},
-    "amqp.h": {"workers/ingest/rabbit_private.h", "workers/ingest/rabbit.c"},
-    "amqp_tcp_socket.h": {"workers/ingest/rabbit.c", "workers/ingest/rabbit_connect.c", "workers/ingest/rabbit_private.h"},
+                             "cli/exchange.c", "cli/sink_kafka.c"},
+    "amqp.h": {"workers/ingest/rabbit_private.h", "workers/ingest/rabbit.c", "cli/sink_rabbit.c"},
+    "amqp_tcp_socket.h": {"workers/ingest/rabbit.c", "workers/ingest/rabbit_connect.c", "workers/ingest/rabbit_private.h",
+                          "cli/sink_rabbit.c"},
     "amqp_ssl_socket.h": {"workers/ingest/rabbit.c", "workers/ingest/rabbit_connect.c", "workers/ingest/rabbit_private.h"},
     "amqp_framing.h": {"workers/ingest/rabbit.c", "workers/ingest/rabbit_private.h"},
     "libfyaml.h": {"proto/conf_yaml.c"},
@@ -41,7 +42,7 @@ THIRD_PARTY = {
     "zlib.h": None, "zstd.h": None, "seccomp.h": {"proto/sandbox.c"}, "systemd/sd-daemon.h": set(),
 }
 SUPERVISOR_MAY = {"roles", "ctl", "conf", "model", "value", "expr/expr", "log", "metric", "mem", "err", "mono",
-                  "sandbox", "buf", "rundir", "root", "secretfile"}
+                  "sandbox", "buf", "rundir", "root", "secretfile", "outcome", "jsontext"}
 SUPERVISOR_NEVER_LINKS = ("zmq", "pq", "sodium", "rdkafka", "rabbitmq", "msgpack")
 
 

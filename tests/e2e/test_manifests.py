@@ -537,7 +537,8 @@ def test_environment_is_what_the_pipeline_asks(overlay):
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_pipeline_is_the_loans_example(overlay, models):
-    env = {**bundle(overlay).environment, "WEIR_DATA": "/srv/loans", "WEIR_AMQP": "amqp://a/b"}
+    env = {"WEIR_DATA": "/srv/loans", "WEIR_AMQP": "amqp://a/b", "WEIR_LISTEN": "127.0.0.1:8080",
+           "WEIR_HANDOFFS": "/srv/handoffs", **bundle(overlay).environment}
     done = weir("validate", "--effective", ROOT / "examples/loans/mixed.yaml", env=env)
     assert done.returncode == 0, done.stderr
     example, ours = yaml.safe_load(done.stdout), copy.deepcopy(models[overlay])

@@ -70,7 +70,10 @@ variables_setup(void **state)
 	setenv("WEIR_LOGINS", "/etc/weir/logins", 1);
 	setenv("WEIR_KEYS", "/etc/weir/keys", 1);
 	setenv("WEIR_KAFKA", "localhost:9092", 1);
-	setenv("WEIR_AMQP", "amqp://weir:secret@localhost/loans", 1);
+	setenv("WEIR_AMQP", "file:/etc/weir/sources/amqp", 1);
+	setenv("WEIR_RID_KEY", "file:/etc/weir/keys/rid.key", 1);
+	setenv("WEIR_LISTEN", "127.0.0.1:8080", 1);
+	setenv("WEIR_HANDOFFS", "/var/lib/weir/handoffs", 1);
 	return 0;
 }
 
@@ -894,8 +897,8 @@ secret_bytes(void **state)
 	unlink(path);
 	assert_false(conf_secret_read(from, &out, &e));
 	assert_int_equal(e.code, EXIT_CONFIG);
-	assert_true(conf_secret_read("env:WEIR_AMQP", &out, &e));
-	assert_string_equal(buf_cstr(&out), "amqp://weir:secret@localhost/loans");
+	assert_true(conf_secret_read("env:WEIR_DSN", &out, &e));
+	assert_string_equal(buf_cstr(&out), "postgresql://owner:secret@localhost/warehouse");
 	assert_false(conf_secret_read("env:WEIR_NOT_THERE", &out, &e));
 	assert_true(conf_secret_read("host=localhost", &out, &e));
 	assert_string_equal(buf_cstr(&out), "host=localhost");
