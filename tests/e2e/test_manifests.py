@@ -379,6 +379,7 @@ def test_names_and_selectors(overlay):
     assert accounts == {w.pod["serviceAccountName"] for w in b.workloads}
     assert len(accounts) == len(b.workloads)
     assert all(d["automountServiceAccountToken"] is False for d in b.of("ServiceAccount"))
+    assert all(d["metadata"]["labels"]["app.kubernetes.io/part-of"] == "weir" for d in b.documents)
     for workload in b.workloads:
         if "selector" in workload.document["spec"]:
             assert [w.name for w in b.workloads if matches(workload.document["spec"]["selector"], w.labels)] == [workload.name]
@@ -408,6 +409,7 @@ def test_ports_image_probes_and_grace(overlay, name, models):
     container, port = workload.container, int(model["listen"].rsplit(":", 1)[1])
     assert container["image"] == ("localhost/" if overlay == "test" else "") + f"weir:{VERSION}"
     assert container.get("imagePullPolicy") == ("Never" if overlay == "test" else None)
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert container["resources"]["requests"].keys() == {"cpu", "memory"} and "memory" in container["resources"]["limits"]
     if workload.args[0] != "apply":
         assert workload.pod["terminationGracePeriodSeconds"] == seconds(model["drain_limit"]) + 15
