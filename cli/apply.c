@@ -3,8 +3,22 @@
 
 #include <stdio.h>
 
+#include "jsontext.h"
 #include "log.h"
+#include "outcome.h"
 #include "owner.h"
+
+enum { ITEM_BYTES = 400, MORE_BYTES = 32 }; /* of a result file: one change; what follows them */
+
+const struct option_row options_apply[] = {
+    {"pipeline", 'p', OPTION_VALUE, "FILE", "the pipeline file"},
+    {"allow-destructive", 0, OPTION_LIST, "TABLE.COLUMN",
+     "change the type of this column, or drop it (TABLE alone: drop the table); may be repeated"},
+    {"sql", 0, OPTION_FLAG, NULL, "print the SQL, too"},
+    {OUTCOME_OPTION, 0, OPTION_VALUE, "FILE",
+     "how it ended goes there, as one line of JSON of at most 4096 bytes"},
+    {NULL, 0, OPTION_FLAG, NULL, NULL},
+};
 
 struct applying {
 	struct plan plan;
@@ -110,29 +124,67 @@ failed_tell(const struct cli *c, struct pg *pg, const struct err *e)
 	return cli_fail(c, e, "nothing was changed; mend the cause, then try again");
 }
 
+/* As much of it as a result file holds: the counts, and the first changes, or refusals. */
+static void
+result_keep(const struct cli *c, const struct plan *p, const char *outcome, int code)
+{
+	struct buf line = {0};
+	unsigned left = p->refused ? p->refused : p->todo;
+
+	buf_text(&line, "{\"pipeline\": ");
+	cli_json(&line, p->model->pipeline.s);
+	buf_printf(&line,
+		   ", \"outcome\": \"%s\", \"changes\": %u, \"refused\": %u, \"exit\": %d, "
+		   "\"items\": [",
+		   outcome, p->todo, p->refused, code);
+	for (unsigned i = 0, shown = 0; i < p->n; i++) {
+		const struct change *change = &p->changes[i];
+		size_t before = line.len;
+		if (change->mark == 'i' || (p->refused && change->mark != '!'))
+			continue;
+		buf_text(&line, shown++ ? ", " : "");
+		jsontext_cut(&line, change->words, ITEM_BYTES);
+		if (line.len > OUTCOME_BYTES_MAX - MORE_BYTES) {
+			line.len = before;
+			break;
+		}
+		left--;
+	}
+	buf_printf(&line, "], \"more\": %u}\n", left);
+	cli_result(c, &line);
+	buf_free(&line);
+}
+
 static int
 apply_do(const struct cli *c, const struct model *m, struct pg *pg)
 {
 	struct applying a = {.plan = {.cli = c, .model = m, .pg = pg}};
 	struct plan *p = &a.plan;
+	const char *outcome = NULL; /* NULL: it failed, and was told */
 	struct buf out = {0};
 	struct err e;
 	int code;
 
 	/* One apply at a time: the second one waits, then finds nothing to do. */
 	if (!pg_script(pg, "BEGIN; SELECT pg_advisory_xact_lock(hashtext('weir apply'))", &e) ||
-	    !plan_make(p, &e))
+	    !plan_make(p, &e)) {
 		code = failed_tell(c, pg, &e);
-	else if (p->refused)
+	} else if (p->refused) {
 		code = refused_tell(c, p, &out);
-	else if (p->todo && (!changes_do(&a, &e) || !commit(&a, &e)))
+		outcome = "refused";
+	} else if (p->todo && (!changes_do(&a, &e) || !commit(&a, &e))) {
 		code = failed_tell(c, pg, &e);
-	else
+	} else {
 		code = done_tell(c, p, &out);
+		outcome = p->todo ? "applied" : "nothing";
+	}
+	code = cli_finish(c, &out, code);
+	if (outcome)
+		result_keep(c, p, outcome, code);
 	for (unsigned i = 0; i < a.logins_n; i++)
 		login_drop(&a.logins[i]);
 	plan_drop(p);
-	return cli_finish(c, &out, code);
+	return code;
 }
 
 int

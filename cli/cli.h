@@ -16,6 +16,7 @@ struct cli {
 	struct args args;
 	bool json;
 	bool no_input;
+	const char *result_file; /* --result-file of the verbs that have it, or NULL */
 };
 
 struct verb {
@@ -50,6 +51,7 @@ int validate_run(struct cli *c);
 int version_run(struct cli *c);
 
 extern const struct option_row options_apply[];
+extern const struct option_row options_plan[];
 extern const struct option_row options_demo[];
 extern const struct option_row options_handoff[];
 extern const struct option_row options_help[];
@@ -72,8 +74,13 @@ void help_print(void);
 
 /* say.c */
 
-/* Tells the failure (stderr; with -o json also as a document on stdout); returns e->code. */
+/*
+ * Tells the failure (stderr; with -o json also as a document on stdout, and in the result file);
+ * returns e->code.
+ */
 int cli_fail(const struct cli *c, const struct err *e, const char *next, ...) PRINTF(3, 4);
+/* The line (outcome.h) into the result file, if one was asked for; a failure is told. */
+void cli_result(const struct cli *c, const struct buf *line);
 /* A line for people on stderr. */
 void cli_say(const char *fmt, ...) PRINTF(1, 2);
 /* Everything of b to stdout; false and *e when stdout cannot be written. */

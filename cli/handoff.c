@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "outcome.h"
 #include "roles.h"
 #include "start.h"
 
@@ -11,6 +12,8 @@ const struct option_row options_handoff[] = {
     {"pipeline", 'p', OPTION_VALUE, "FILE", "the pipeline file"},
     {"wait", 0, OPTION_VALUE, "SECONDS", "how long a dependency may stay down; then exit 69"},
     {"policy-root", 0, OPTION_VALUE, "FILE", "refuse another root of the policy (root.pub)"},
+    {OUTCOME_OPTION, 0, OPTION_VALUE, "FILE",
+     "how it ended goes there, as one line of JSON of at most 4096 bytes"},
     {NULL, 0, OPTION_FLAG, NULL, NULL},
 };
 
@@ -40,6 +43,10 @@ handoff_start(const struct cli *c, const char *path, const struct model *m, cons
 
 	if (!handoff_find(m, name, e) || !start_prepare(&s, "run", path, m, NULL, e))
 		return false;
+	if (c->result_file) {
+		start_add(&s, "--" OUTCOME_OPTION);
+		start_add(&s, c->result_file);
+	}
 	start_add(&s, "--only");
 	start_add(&s, role_name(ROLE_SCIENCE));
 	start_add(&s, "--handoff");

@@ -12,7 +12,7 @@
 
 enum { WORDS_MAX = 600 };
 
-const struct option_row options_apply[] = {
+const struct option_row options_plan[] = {
     {"pipeline", 'p', OPTION_VALUE, "FILE", "the pipeline file"},
     {"allow-destructive", 0, OPTION_LIST, "TABLE.COLUMN",
      "change the type of this column, or drop it (TABLE alone: drop the table); may be repeated"},

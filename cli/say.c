@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "conf.h"
+#include "outcome.h"
 
 void
 cli_say(const char *fmt, ...)
@@ -17,6 +18,25 @@ cli_say(const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fputc('\n', stderr);
+}
+
+void
+cli_result(const struct cli *c, const struct buf *line)
+{
+	struct err e;
+
+	if (c->result_file && !outcome_write(c->result_file, line, &e))
+		cli_say("weir %s: %s", c->verb->name, e.text);
+}
+
+static void
+failure_keep(const struct cli *c, const struct err *e, const char *next)
+{
+	struct buf line = {0};
+
+	outcome_error(&line, e->text, next, e->code);
+	cli_result(c, &line);
+	buf_free(&line);
 }
 
 int
@@ -32,6 +52,7 @@ cli_fail(const struct cli *c, const struct err *e, const char *next, ...)
 	cli_say("weir %s: %s", c->verb ? c->verb->name : "", e->text);
 	if (*text)
 		cli_say("  next: %s", text);
+	failure_keep(c, e, text);
 	if (!c->json)
 		return e->code;
 	buf_printf(&b, "{\"error\":{\"code\":%d,\"message\":", e->code);

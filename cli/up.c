@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "outcome.h"
 #include "roles.h"
 #include "start.h"
 
@@ -25,6 +26,8 @@ enum { ONLY_BYTES = 256 };
 	     "refuse a pipeline that does not seal under this root (root.pub)"},                   \
 	    {"only", 0, OPTION_VALUE, "ROLE,...",                                                  \
 	     "these roles alone (\"lanes\": relay, correlate, transform, load, task)"},            \
+	    {OUTCOME_OPTION, 0, OPTION_VALUE, "FILE",                                              \
+	     "how it ended goes there, as one line of JSON of at most 4096 bytes"},                \
 	{                                                                                          \
 		"no-progress", 0, OPTION_FLAG, NULL, "no progress line, even on a terminal"        \
 	}
@@ -158,6 +161,8 @@ start_run(struct cli *c, const char *mode)
 	if (!cli_model(c, path, &m, &code))
 		return code;
 	bool good = start_prepare(&s, mode, path, m, args_value(a, "instance"), &e);
+	if (good) /* before what the supervisor may refuse */
+		add_value(&s, "--" OUTCOME_OPTION, c->result_file);
 	if (good && args_value(a, "only")) {
 		/* Whoever lives is asked how it is. */
 		snprintf(only, sizeof only, "%s,%s", args_value(a, "only"), role_name(ROLE_STATUS));

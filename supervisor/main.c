@@ -4,13 +4,14 @@
  *
  *	supervisor up|run PIPELINE [--instance NAME] [--until now] [--wait SECONDS] [--close]
  *	    [--accept-dead] [--take-over] [--no-progress] [-o json|text] [--only ROLE,...]
- *	    [--handoff NAME] [--policy-root FILE]
+ *	    [--handoff NAME] [--policy-root FILE] [--result-file FILE]
  *
  * SIGTERM drains; SIGHUP bears all workers anew, with the key files as they are now. --handoff,
  * with run --only science: one hand-over and no more (cli/start.h).
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +26,14 @@
 #include "log.h"
 #include "mem.h"
 #include "notify.h"
+#include "outcome.h"
 #include "part.h"
 #include "root.h"
 
 enum { WAIT_SECONDS_DEFAULT = 30, WAIT_SECONDS_MAX = 1000000, EXEC_DIR_BYTES = 4096, ENV_MAX = 16 };
 
 struct options {
-	const char *pipeline, *instance, *handoff, *root_path;
+	const char *pipeline, *instance, *handoff, *root_path, *result_path;
 	uint8_t root[ROOT_BYTES];
 	bool bounded, close, accept_dead, take_over, progress;
 	int64_t wait_ms;
@@ -51,25 +53,51 @@ static const char *const env_kept[] = {"TZ",
 #endif
 				       NULL};
 
+/* The line into the result file, if one was asked for. */
+static void
+outcome_keep(const struct options *o, const struct buf *line)
+{
+	struct err e;
+
+	if (o->result_path && !outcome_write(o->result_path, line, &e))
+		log_error("%s", e.text);
+}
+
+/* Nothing has begun yet: told, kept, over. */
+static void NORETURN PRINTF(3, 4) refuse(const struct options *o, int code, const char *fmt, ...)
+{
+	struct buf line = {0};
+	struct err e;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(e.text, sizeof e.text, fmt, ap);
+	va_end(ap);
+	outcome_error(&line, e.text, NULL, code);
+	outcome_keep(o, &line);
+	buf_free(&line);
+	fatal(code, "%s", e.text);
+}
+
 static uint32_t
-roles_parse(const char *list)
+roles_parse(const struct options *o, const char *list)
 {
 	uint32_t roles;
 	struct err e;
 
 	if (!part_parse(list, &roles, &e))
-		fatal(e.code, "%s", e.text);
+		refuse(o, e.code, "%s", e.text);
 	return roles;
 }
 
 static int64_t
-wait_parse(const char *text)
+wait_parse(const struct options *o, const char *text)
 {
 	char *end;
 	double seconds = strtod(text, &end);
 
 	if (end == text || *end || !(seconds >= 0 && seconds <= WAIT_SECONDS_MAX))
-		fatal(EXIT_USAGE, "--wait: \"%s\" is no number of seconds", text);
+		refuse(o, EXIT_USAGE, "--wait: \"%s\" is no number of seconds", text);
 	return (int64_t)(seconds * 1000);
 }
 
@@ -93,15 +121,17 @@ static void
 value_parse(struct options *o, const char *word, const char *value)
 {
 	if (!value)
-		fatal(EXIT_USAGE, "%s: a value is missing, or there is no such option", word);
+		refuse(o, EXIT_USAGE, "%s: a value is missing, or there is no such option", word);
 	if (!strcmp(word, "--instance"))
 		o->instance = value;
 	else if (!strcmp(word, "--wait"))
-		o->wait_ms = wait_parse(value);
+		o->wait_ms = wait_parse(o, value);
 	else if (!strcmp(word, "--only"))
-		o->roles = roles_parse(value);
+		o->roles = roles_parse(o, value);
 	else if (!strcmp(word, "--handoff"))
 		o->handoff = value;
+	else if (!strcmp(word, "--" OUTCOME_OPTION))
+		o->result_path = value;
 	else if (!strcmp(word, "--policy-root"))
 		o->root_path = value;
 	else if (!strcmp(word, "--until") && !strcmp(value, "now"))
@@ -109,7 +139,7 @@ value_parse(struct options *o, const char *word, const char *value)
 	else if (!strcmp(word, "-o") && (!strcmp(value, "json") || !strcmp(value, "text")))
 		return; /* the result line is JSON in any case */
 	else
-		fatal(EXIT_USAGE, "no option %s %s", word, value);
+		refuse(o, EXIT_USAGE, "no option %s %s", word, value);
 }
 
 static void
@@ -120,12 +150,12 @@ options_parse(struct options *o, int argc, char **argv)
 			      .progress = true,
 			      .roles = ~(1u << ROLE_NULL)};
 	if (argc < 2 || (strcmp(argv[1], "up") != 0 && strcmp(argv[1], "run") != 0))
-		fatal(EXIT_USAGE, "started by `weir up` or `weir run`, not by hand");
+		refuse(o, EXIT_USAGE, "started by `weir up` or `weir run`, not by hand");
 	o->bounded = !strcmp(argv[1], "run");
 	for (int i = 2; i < argc; i++) {
 		if (argv[i][0] != '-') {
 			if (o->pipeline)
-				fatal(EXIT_USAGE, "one pipeline, not also %s", argv[i]);
+				refuse(o, EXIT_USAGE, "one pipeline, not also %s", argv[i]);
 			o->pipeline = argv[i];
 		} else if (!flag_parse(o, argv[i])) {
 			value_parse(o, argv[i], argv[i + 1]);
@@ -133,9 +163,10 @@ options_parse(struct options *o, int argc, char **argv)
 		}
 	}
 	if (!o->pipeline)
-		fatal(EXIT_USAGE, "which pipeline?");
+		refuse(o, EXIT_USAGE, "which pipeline?");
 	if (*o->handoff && !(o->bounded && o->roles == 1u << ROLE_SCIENCE))
-		fatal(EXIT_USAGE, "--handoff belongs to run --only %s", role_name(ROLE_SCIENCE));
+		refuse(o, EXIT_USAGE, "--handoff belongs to run --only %s",
+		       role_name(ROLE_SCIENCE));
 }
 
 /* HOST:PIPELINE when none was given; a long one ends in a hash, so that two never become one. */
@@ -343,9 +374,9 @@ world_close(struct world *w)
 	model_free(w->model);
 }
 
-/* Runs the fleet to its end; the exit code. */
+/* Runs the fleet to its end; the exit code. kept: the line for a result file. */
 static int
-work(struct world *w)
+work(struct world *w, struct buf *kept)
 {
 	struct progress progress = {.started = mono_now()};
 	bool shown = w->options.bounded && !*w->options.handoff && w->options.progress &&
@@ -359,21 +390,25 @@ work(struct world *w)
 			 w->model->pipeline.s, w->url);
 	loop_run(&w->fleet, w->signals, shown ? &progress : NULL);
 	w->listen_fd = w->fleet.setup.chan.listen_fd;
-	if (!w->options.bounded)
+	int64_t us = mono_since_us(progress.started, mono_now());
+	if (!w->options.bounded) {
+		result_up(&w->fleet, us, kept);
 		return w->fleet.exit_code;
+	}
 	if (w->fleet.asked && !w->fleet.exit_code) {
 		w->fleet.exit_code = EXIT_TRY_LATER;
 		snprintf(w->fleet.reason, sizeof w->fleet.reason,
 			 "stopped by a signal before the end; what was committed stays");
 	}
 	struct buf line = {0};
-	int64_t us = mono_since_us(progress.started, mono_now());
 	int code;
 	if (*w->options.handoff) {
 		code = result_handoff(&w->fleet, us, &line);
+		buf_add(kept, line.data, line.len);
 	} else {
 		result_sum(&w->fleet, &result);
 		result_print(&w->fleet, &result, us, &line);
+		result_brief(&w->fleet, &result, us, kept);
 		code = result_code(&w->fleet, &result);
 	}
 	fwrite(line.data, 1, line.len, stdout);
@@ -382,15 +417,15 @@ work(struct world *w)
 }
 
 static struct model *
-pipeline_read(const char *path)
+pipeline_read(const struct options *o)
 {
 	struct conf_report report = {0};
 	struct model *m = NULL;
 
-	if (!conf_read_file(path, &m, &report)) {
+	if (!conf_read_file(o->pipeline, &m, &report)) {
 		fwrite(report.text.data, 1, report.text.len, stderr);
 		conf_report_free(&report);
-		log_exit(EXIT_CONFIG);
+		refuse(o, EXIT_CONFIG, "%s is not valid", o->pipeline);
 	}
 	conf_report_free(&report);
 	return m;
@@ -401,6 +436,7 @@ main(int argc, char **argv)
 {
 	const struct rlimit no_core = {0, 0};
 	struct world *w = mem_zero(1, sizeof *w);
+	struct buf kept = {0};
 	struct err e;
 	int code;
 
@@ -408,13 +444,16 @@ main(int argc, char **argv)
 	setrlimit(RLIMIT_CORE, &no_core); /* it reads the pipeline file, secrets included */
 	options_parse(&w->options, argc, argv);
 	w->board_fd = w->board_read_fd = w->listen_fd = w->signals = w->rundir.note_fd = -1;
-	w->model = pipeline_read(w->options.pipeline);
+	w->model = pipeline_read(&w->options);
 	if (world_open(w, &e)) {
-		code = work(w);
+		code = work(w, &kept);
 	} else {
 		log_error("%s", e.text);
 		code = e.code;
+		outcome_error(&kept, e.text, NULL, code);
 	}
+	outcome_keep(&w->options, &kept);
+	buf_free(&kept);
 	world_close(w);
 	free(w);
 	log_exit(code);

@@ -5,6 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "jsontext.h"
+#include "outcome.h"
+
+/* What is left out of a line that is too long, step by step. */
+enum result_detail { RESULT_ALL, RESULT_NO_WORKERS, RESULT_TOTALS };
+
 enum { SHOW_MS = 1000, LINE_MAX_BYTES = 160 };
 
 static uint64_t
@@ -51,23 +57,6 @@ result_code(const struct fleet *f, const struct result *r)
 	return r->dead ? EXIT_SOME_DEAD : EXIT_DONE;
 }
 
-/* A JSON string; reasons may hold quotes, paths and what a server said. */
-static void
-json_text(struct buf *out, const char *s)
-{
-	buf_byte(out, '"');
-	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
-		if (c == '"' || c == '\\')
-			buf_byte(out, '\\');
-		if (c < ' ')
-			buf_printf(out, "\\u%04x", c);
-		else
-			buf_byte(out, c);
-	}
-	buf_byte(out, '"');
-}
-
 /* What each worker cost, over all its lives. */
 static void
 workers_print(const struct fleet *f, struct buf *out)
@@ -84,19 +73,15 @@ workers_print(const struct fleet *f, struct buf *out)
 	buf_text(out, "]");
 }
 
-void
-result_print(const struct fleet *f, const struct result *r, int64_t us, struct buf *out)
+/* By source and by table. */
+static void
+parts_print(const struct model *m, const struct result *r, struct buf *out)
 {
-	const struct model *m = f->setup.model;
-	int code = result_code(f, r);
-
-	buf_text(out, "{\"pipeline\": ");
-	json_text(out, m->pipeline.s);
 	buf_text(out, ", \"events\": {");
 	for (unsigned i = 0; i < m->sources_n; i++)
 		buf_printf(out, "%s\"%s\": %" PRIu64, i ? ", " : "", m->sources[i].name.s,
 			   r->events[i]);
-	buf_printf(out, "}, \"processes\": %" PRIu64 ", \"rows\": {", r->processes);
+	buf_text(out, "}, \"rows\": {");
 	const char *comma = "";
 	for (unsigned i = 0; i < m->tables_n; i++) {
 		if (m->tables[i].kind == TABLE_CALENDAR)
@@ -104,15 +89,63 @@ result_print(const struct fleet *f, const struct result *r, int64_t us, struct b
 		buf_printf(out, "%s\"%s\": %" PRIu64, comma, m->tables[i].name.s, r->rows[i]);
 		comma = ", ";
 	}
-	buf_printf(out,
-		   "}, \"dead_letters\": %" PRIu64 ", \"duplicates\": %" PRIu64
-		   ", \"alarms\": %" PRIu64
-		   ", \"seconds\": %.3f, \"generations\": %u, \"exit\": %d",
-		   r->dead, r->duplicates, r->alarms, (double)us / 1e6, f->generation, code);
-	workers_print(f, out);
+	buf_byte(out, '}');
+}
+
+static void
+line_print(const struct fleet *f, const struct result *r, int64_t us, enum result_detail detail,
+	   struct buf *out)
+{
+	const struct model *m = f->setup.model;
+	int code = result_code(f, r);
+
+	buf_text(out, "{\"pipeline\": ");
+	jsontext(out, m->pipeline.s);
+	if (detail < RESULT_TOTALS)
+		parts_print(m, r, out);
+	buf_printf(
+	    out,
+	    ", \"processes\": %" PRIu64 ", \"dead_letters\": %" PRIu64 ", \"duplicates\": %" PRIu64
+	    ", \"alarms\": %" PRIu64 ", \"seconds\": %.3f, \"generations\": %u, \"exit\": %d",
+	    r->processes, r->dead, r->duplicates, r->alarms, (double)us / 1e6, f->generation, code);
+	if (detail < RESULT_NO_WORKERS)
+		workers_print(f, out);
 	if (f->exit_code) {
 		buf_text(out, ", \"reason\": ");
-		json_text(out, f->reason);
+		jsontext_cut(out, f->reason, OUTCOME_TEXT_BYTES);
+	}
+	buf_text(out, "}\n");
+}
+
+void
+result_print(const struct fleet *f, const struct result *r, int64_t us, struct buf *out)
+{
+	line_print(f, r, us, RESULT_ALL, out);
+}
+
+void
+result_brief(const struct fleet *f, const struct result *r, int64_t us, struct buf *out)
+{
+	for (enum result_detail d = RESULT_ALL; d <= RESULT_TOTALS; d++) {
+		buf_clear(out);
+		line_print(f, r, us, d, out);
+		if (out->len <= OUTCOME_BYTES_MAX)
+			break;
+	}
+}
+
+void
+result_up(const struct fleet *f, int64_t us, struct buf *out)
+{
+	buf_text(out, "{\"pipeline\": ");
+	jsontext(out, f->setup.model->pipeline.s);
+	buf_text(out, ", \"instance\": ");
+	jsontext_cut(out, f->setup.chan.instance, NAME_BYTES_MAX);
+	buf_printf(out, ", \"seconds\": %.3f, \"generations\": %u, \"exit\": %d", (double)us / 1e6,
+		   f->generation, f->exit_code);
+	if (f->exit_code) {
+		buf_text(out, ", \"reason\": ");
+		jsontext_cut(out, f->reason, OUTCOME_TEXT_BYTES);
 	}
 	buf_text(out, "}\n");
 }
@@ -139,13 +172,13 @@ result_handoff(const struct fleet *f, int64_t us, struct buf *out)
 		reason = "the science worker ended without a result";
 	}
 	buf_text(out, "{\"pipeline\": ");
-	json_text(out, f->setup.model->pipeline.s);
+	jsontext(out, f->setup.model->pipeline.s);
 	buf_text(out, ", \"handoff\": ");
-	json_text(out, f->setup.chan.handoff);
+	jsontext(out, f->setup.chan.handoff);
 	buf_printf(out, ", \"seconds\": %.3f, \"exit\": %d", (double)us / 1e6, code);
 	buf_text(out, code ? ", \"reason\": " : ", \"result\": ");
 	if (code)
-		json_text(out, reason);
+		jsontext_cut(out, reason, OUTCOME_TEXT_BYTES);
 	else
 		buf_text(out, f->said);
 	buf_text(out, "}\n");

@@ -22,12 +22,22 @@ int result_code(const struct fleet *f, const struct result *r);
 
 /*
  * One line:
- * {"pipeline","events":{source:n},"processes","rows":{table:n},"dead_letters","duplicates",
+ * {"pipeline","events":{source:n},"rows":{table:n},"processes","dead_letters","duplicates",
  * "alarms","seconds","generations","exit",
  * "workers":[{"role","index","cpu_seconds","peak_rss_bytes"}]},
  * with "reason" when exit is neither 0 nor 1. Appends to out.
  */
 void result_print(const struct fleet *f, const struct result *r, int64_t us, struct buf *out);
+
+/*
+ * The same for a result file (outcome.h): without "workers", and then without "events" and "rows",
+ * where it would be longer than OUTCOME_BYTES_MAX. out is overwritten.
+ */
+void result_brief(const struct fleet *f, const struct result *r, int64_t us, struct buf *out);
+
+/* How `up` ended, for a result file: {"pipeline","instance","seconds","generations","exit"}, with
+ * "reason" as above. Appends. */
+void result_up(const struct fleet *f, int64_t us, struct buf *out);
 
 /*
  * The line of a run for one hand-over (cli/start.h), appended; returns the exit code. What science
