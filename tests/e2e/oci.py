@@ -121,7 +121,7 @@ class Container:
     """
     One container of an image, below a directory of its own. args: what follows the image's entry point, default its
     Cmd. user: (uid, gid), default the image's. mounts: of bind() and tmpfs(), after a tmpfs on /run/weir. env: beside
-    the image's. hosts: {name: address} beside its own and localhost. The log has stdout and stderr of what runs in it.
+    the image's. hosts: {name: address} beside its own and localhost. log and out are files of stderr and stdout.
     """
 
     def __init__(self, image, directory, args=None, user=None, mounts=(), env=None, read_only=True, groups=(),
@@ -129,7 +129,7 @@ class Container:
         self.image, self.directory = image, pathlib.Path(directory)
         self.name = f"weir-test-{secrets.token_hex(6)}"
         self.directory.mkdir(parents=True)
-        self.log = self.directory / "container.log"
+        self.log, self.out = self.directory / "container.log", self.directory / "container.out"
         self.process = self.pid = None
         # Names of its own for the same files: what a runtime makes for mounts stays with this container.
         subprocess.run(["cp", "-al", image.rootfs, self.directory / "rootfs"], check=True)
@@ -167,10 +167,10 @@ class Container:
         """Returns when its first process runs, or has already ended."""
         (self.directory / "config.json").write_text(json.dumps(self.config, indent=1))
         pid_file = self.directory / "pid"
-        with open(self.log, "ab") as log:
+        with open(self.log, "ab") as log, open(self.out, "ab") as out:
             self.process = subprocess.Popen(
                 [RUNC, self.directory / "state", "run", "--bundle", self.directory, "--pid-file", pid_file, self.name],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True,
                 preexec_fn=ports.end_with_parent)
         ports.wait_for("the container", lambda: pid_file.exists() and pid_file.read_text() or
                        self.process.poll() is not None, START_SECONDS)
@@ -242,8 +242,12 @@ class Container:
         """Pids here of the living workers of a role."""
         return sorted(pid for pid, (_, _, state, name) in self.processes().items() if name == role and state != "Z")
 
+    def output(self):
+        return self.out.read_text(errors="replace") if self.out.exists() else ""
+
     def text(self):
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        """What it said, and then what it put out."""
+        return (self.log.read_text(errors="replace") if self.log.exists() else "") + self.output()
 
     def tail(self, n=60):
         return "\n".join(self.text().splitlines()[-n:])
