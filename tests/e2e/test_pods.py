@@ -1,329 +1,242 @@
-"""Each part of k8s/overlays/scaled as a pod has it: another user than root, and the files of that workload's own Secrets, by links,
-root's and its group's, and nothing else: no owner's connection, no other login, no other key. The parts make one pipeline."""
+"""The pods of k8s/ as containers of the real image, without a cluster: each with the files that its manifest mounts, as a kubelet
+would lay them out, and with no others. So what the roles table says a workload needs is what it can live on."""
 
-import collections
-import contextlib
+import base64
 import json
 import os
-import pathlib
 import re
-import shutil
-import signal
 import subprocess
 
+import psycopg
 import pytest
+import yaml
 
 import loans
-import sealing
-from ports import wait_for
-from weir import BIN, SLOW, Weir
+import manifests
+import oci
+from manifests import GID, bundle
+from ports import free_ports, wait_for
+from sealing import SealedWeir
+from weir import BAD_LINES
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-UID, GID = 64100, 64200  # those of the image
-COUNT = "select coalesce(sum(events), 0) from analytical_schema.fact_loan"
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="another user's processes and root's files are made by root alone")
-
-LANES = {"load.login", "state.login", "task.login"}
-
-
-def mount(place, files):
-    """As the kubelet fills a volume of Secrets: a directory of links to links, everything root's, readable for the pod's group."""
-    place.mkdir(parents=True)
-    generation = place / "..2026_11_24_12_00_00.1"
-    generation.mkdir()
-    for name, data in files.items():
-        (generation / name).write_bytes(data)
-        os.chown(generation / name, 0, GID)
-        (generation / name).chmod(0o440)
-        (place / name).symlink_to(f"..data/{name}")
-    (place / "..data").symlink_to(generation.name)
-    for directory in (place, generation):
-        directory.chmod(0o755)
+def kubelet_volume(directory, files, mode):
+    """A Secret, ConfigMap or projected volume: links to files of root, which the pod's group may read."""
+    data = directory / "..2026_11_24_12_00_00.1"
+    data.mkdir(parents=True)
+    directory.chmod(0o755)
+    data.chmod(0o755)
+    for name, content in files.items():
+        (data / name).write_bytes(content)
+        os.chown(data / name, 0, GID)
+        (data / name).chmod(mode | 0o440)
+        (directory / name).symlink_to(f"..data/{name}")
+    (directory / "..data").symlink_to(data.name)
+    return directory
 
 
-def remount(place, files):
-    """A Secret that changed: a new generation, then one rename."""
-    old = place / os.readlink(place / "..data")
-    new = place / f"..2026_11_24_13_00_00.{len(list(place.glob('..2026*')))}"
-    new.mkdir()
-    for name, data in files.items():
-        (new / name).write_bytes(data)
-        os.chown(new / name, 0, GID)
-        (new / name).chmod(0o440)
-    new.chmod(0o755)
-    (place / "..data_tmp").symlink_to(new.name)
-    (place / "..data_tmp").rename(place / "..data")
-    shutil.rmtree(old)
+class Site:
+    """One overlay with servers of its own names: keys and logins as from a laptop, and pods of its workloads."""
 
-
-class Pod(Weir):
-    """A file system of its own under `directory`: /etc/weir, /run/weir, and nothing of the others'."""
-
-    def __init__(self, directory, text, secrets, environment):
-        self.directory = directory
-        directory.mkdir()
-        directory.chmod(0o755)
-        self.etc, self.log, self.run_dir = directory / "etc", directory / "pod.log", directory / "run"
-        for place, files in secrets.items():
-            mount(self.etc / place, files)
-        self.etc.mkdir(exist_ok=True)
-        self.etc.chmod(0o755)
-        self.file = self.etc / "pipeline.yaml"
-        self.file.write_text(text)
-        self.file.chmod(0o644)
-        self.run_dir.mkdir()
-        (directory / "handoffs").mkdir()
-        for own in (self.run_dir, directory / "handoffs"):
-            os.chown(own, 0, GID)
-            own.chmod(0o2770)
-        files = {"WEIR_AMQP": "sources/amqp", "WEIR_DSN": "owner/dsn", "WEIR_RID_KEY": "keys/rid.key"}
-        self.env = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(self.run_dir), "WEIR_LOG": os.environ.get("WEIR_LOG", "info"),
-                    "WEIR_LOGINS": f"{self.etc}/logins", "WEIR_KEYS": f"{self.etc}/keys", "WEIR_HANDOFFS": f"{directory}/handoffs",
-                    "ASAN_OPTIONS": "abort_on_error=0:exitcode=86:detect_stack_use_after_return=0", "UBSAN_OPTIONS": "print_stacktrace=1",
-                    **{name: f"file:{self.etc}/{path}" for name, path in files.items()}, **environment}
-        self.supervisors, self.killed = [], False
+    def __init__(self, overlay, directory, make_container, postgres, kafka, rabbit):
+        self.bundle, self.directory, self.make = bundle(overlay), directory, make_container
+        self.kafka, self.rabbit = kafka, rabbit
+        self.name = f"{overlay}{os.urandom(3).hex()}"
+        self.ports = {}
+        home = directory / "weir"
+        for name in ("owner", "sources"):
+            (home / name).mkdir(parents=True)
+        self._secret(home / "owner/dsn", postgres.dsn(self.name, tcp=True))
+        self._secret(home / "sources/amqp", rabbit.url())
+        self.places = {"WEIR_KAFKA": kafka.bootstrap}
+        if "WEIR_EXCHANGE" in self.bundle.environment:
+            self.places |= {"WEIR_EXCHANGE": kafka.bootstrap, "WEIR_EXCHANGE_COPIES": "1"}
+        text = self.bundle.pipeline.replace("pipeline: loans", f"pipeline: {self.name}")
+        self.text = re.sub(r"\bloans\.(application|offer|workitem)\b", rf"{self.name}.\1", text)
+        self.w = SealedWeir(directory / "laptop", self.text, postgres, self.name, {
+            **self.bundle.environment, **self.places, "WEIR_KEYS": str(home / "keys"), "WEIR_LOGINS": str(home / "logins"),
+            "WEIR_RID_KEY": f"file:{home}/keys/rid.key", "WEIR_DSN": f"file:{home}/owner/dsn"})
+        self.w.keys = home / "keys"
+        self.w.keys_init()
+        self.w.command("logins", "init", self.w.file)
+        printed = subprocess.run([manifests.K8S / "secrets.sh", home], check=True, stdout=subprocess.PIPE, text=True).stdout
+        self.contents = {d["metadata"]["name"]: {k: base64.b64decode(v) for k, v in (d.get("data") or d["binaryData"]).items()}
+                         for d in yaml.safe_load_all(printed) if d}
+        for stream in ("application", "workitem"):
+            kafka.create_topic(f"{self.name}.{stream}", partitions=2)
+        self.queue = rabbit.create_queue(f"{self.name}.offer")
+        self.total = 0
 
     @staticmethod
-    def _user():
-        return {"user": UID, "group": GID, "extra_groups": []}
+    def _secret(path, text):
+        path.touch(0o600)
+        path.write_text(text)
 
-    def command(self, *args, codes=(0,), timeout=120, env=None, input=None):
-        done = subprocess.run([BIN / "weir", *map(str, args)], cwd=self.directory, text=True, capture_output=True, input=input,
-                              timeout=timeout * SLOW, env={**self.env, **(env or {})}, **self._user())
-        assert codes is None or done.returncode in codes, f"weir {args}: exit {done.returncode}\n{done.stdout}{done.stderr}"
-        return done
+    def workload(self, name):
+        return next(w for w in self.bundle.workloads if w.name == name)
 
-    def up(self, *args, ready=True, env=None, log=None):
-        with open(self.log, "ab") as out:
-            process = subprocess.Popen([BIN / "weir", "up", *map(str, args), self.file], cwd=self.directory, stdout=out, stderr=out,
-                                       stdin=subprocess.DEVNULL, env={**self.env, **(env or {})}, **self._user())
-        process.log_from = (self.log, 0)
-        self.supervisors.append(process)
-        if ready:
-            self.wait_ready(process, 60)
-        return process
+    # ---- volumes ----
+    def _files(self, source):
+        """Of one entry of a volume."""
+        if "secret" in source:
+            s = source["secret"]
+            found = self.contents.get(s.get("secretName") or s["name"])
+        else:
+            s = source["configMap"]
+            found = {"pipeline.yaml": self.pipeline.encode()} if "weir-pipeline" in s["name"] else self.contents[s["name"]]
+        if found is None:
+            assert s.get("optional"), f"nobody makes {s}"
+            found = {}
+        return {i["path"]: found[i["key"]] for i in s["items"] if i["key"] in found} if "items" in s else found
 
+    def _mount(self, place, path, volume, mount):
+        if "emptyDir" in volume:
+            tmpfs = oci.tmpfs(path, mode="2777", size=volume["emptyDir"]["sizeLimit"].removesuffix("i").lower())
+            tmpfs["options"].append(f"gid={GID}")
+            return tmpfs
+        if "claim" in volume:
+            claim = self.directory / "claim"
+            claim.mkdir(exist_ok=True)
+            os.chown(claim, 0, GID)
+            claim.chmod(0o2775)
+            return oci.bind(claim, path, writable=True)
+        files = {}
+        for source in volume.get("projected", {}).get("sources", [volume]):
+            files |= self._files(source)
+        whole = volume.get("projected") or volume.get("secret") or volume["configMap"]
+        here = kubelet_volume(place / volume["name"], files, whole.get("defaultMode", 0o644))
+        assert mount["readOnly"]
+        return oci.bind(os.path.realpath(here / mount["subPath"]) if "subPath" in mount else here, path)
 
-class Cluster:
-    def __init__(self, directory, name, postgres, kafka, rabbit):
-        self.directory, self.name, self.kafka, self.rabbit = directory, name, kafka, rabbit
-        self.topics = {s: kafka.create_topic(f"{name}.{s}", partitions=2) for s in ("application", "workitem")}
-        self.queue = rabbit.create_queue(f"{name}.offer")
-        text = (ROOT / "k8s" / "overlays" / "scaled" / "pipeline.yaml").read_text()
-        changes = [("pipeline: loans\n", f"pipeline: {name}\n"), ("listen: 0.0.0.0:8080\n", "listen: 127.0.0.1:0\n"),
-                   ("groups: 128\n", "groups: 12\n"), ("queue: loans.offer", f"queue: {self.queue}"),
-                   *((f"topic: loans.{s}", f"topic: {t}") for s, t in self.topics.items())]
-        for old, new in changes:
-            assert text.count(old) == 1, f"{old!r} in the overlay's pipeline"
-            text = text.replace(old, new)
-        self.text = re.sub(r"^peers: .*\n", "", text, flags=re.M)
-        self.environment = {"WEIR_KAFKA": kafka.bootstrap, "WEIR_EXCHANGE": kafka.bootstrap, "WEIR_EXCHANGE_COPIES": "1"}
-        admin = directory / "admin"
-        self.admin = sealing.SealedWeir(admin, self.text, postgres, f"{name}_db", {
-            **self.environment, "WEIR_KEYS": str(admin / "keys"), "WEIR_HANDOFFS": str(admin), "WEIR_RID_KEY": f"file:{admin}/keys/rid.key",
-            "WEIR_AMQP": f"file:{admin}/amqp"})
-        self.pods = []
+    def pod(self, workload_name, pod_name, pipeline=None):
+        """The container, as the manifest has it; the network is this machine's, so each listens on a port of its own."""
+        workload = self.workload(workload_name)
+        self.pipeline = (pipeline or self.text).replace("0.0.0.0:8080", f"127.0.0.1:{self.port(pod_name)}")
+        for peer in re.findall(r"http://([\w-]+):8080", self.pipeline):
+            self.pipeline = self.pipeline.replace(f"http://{peer}:8080", f"http://127.0.0.1:{self.port(f'{peer}-0')}")
+        place = self.directory / "volumes" / pod_name
+        mounts = [self._mount(place, path, v, m) for path, (v, m) in workload.mounts().items()]
+        said = place / "termination-log"
+        said.touch()
+        said.chmod(0o666)
+        mounts.append(oci.bind(said, "/dev/termination-log", writable=True))
+        security = {**workload.pod["securityContext"], **workload.container["securityContext"]}
+        args = [a.replace("$(POD_NAME)", pod_name) for a in workload.args]
+        container = self.make(pod_name, args, user=(security["runAsUser"], security["runAsGroup"]), mounts=mounts,
+                              groups=(security["fsGroup"],), read_only=security["readOnlyRootFilesystem"],
+                              env={**self.bundle.environment, **self.places, "POD_NAME": pod_name})
+        container.said = said
+        return container
 
-    def secrets(self):
-        """What the owner makes before there is anything: keys, policy, logins, without a database."""
-        self.admin.keys_init()
-        self.admin.command("logins", "init", self.admin.file)
-        keys = {p.name: p.read_bytes() for p in self.admin.keys.iterdir()}
-        logins = {p.name: p.read_bytes() for p in self.admin.logins.iterdir()}
-        public = {n: v for n, v in keys.items() if n in ("policy", "root.pub")}
-        pick = lambda names: {n: logins[n] for n in names}
-        self.of = {
-            "apply": {"owner": {"dsn": self.admin.dsn.encode() + b"\n"}, "logins": logins,
-                      "keys": public | {n: v for n, v in keys.items() if n.endswith(".sealed")}},
-            "ingest": {"keys": public | {n: v for n, v in keys.items() if n in ("sealer.key", "rid.key") or n.startswith("token-")},
-                       "logins": pick({"keeper.login"}), "sources": {"amqp": self.rabbit.url().encode()}},
-            "lanes": {"logins": pick(LANES)},
-            "science": {"keys": public | {n: v for n, v in keys.items() if n.startswith("role-") and n.endswith(".key")},
-                        "logins": pick({"release.login"})},
-            "status": {},
-        }
+    def port(self, pod_name):
+        if pod_name not in self.ports:
+            self.ports[pod_name], = free_ports(1)
+        return self.ports[pod_name]
 
-    def pod(self, kind, name, text=None, secrets=None):
-        pod = Pod(self.directory / name, text or self.text, {**(secrets or self.of[kind]), "root": {
-            "root.pub": (self.admin.keys / "root.pub").read_bytes()}}, self.environment)
-        self.pods.append(pod)
-        return pod
+    # ---- life ----
+    def apply(self):
+        job = self.pod("weir-apply", "weir-apply")
+        code = job.run()
+        assert code == 0, job.tail()
+        assert json.loads(job.said.read_text())["exit"] == 0, job.said.read_text()
 
-    def up(self, pod, only, **kw):
-        return pod.up("--only", only, "--instance", pod.directory.name,
-                      *(["--policy-root", pod.etc / "root" / "root.pub"] if only != "status" else []), **kw)
+    def ready(self, container, pod_name, seconds=60):
+        def answers():
+            assert container.process.poll() is None, container.tail()
+            done = container.execute("/usr/bin/weir", "status", "-o", "json")
+            return done.returncode == 0 and json.loads(done.stdout)
+        try:
+            return wait_for(f"{pod_name} to be ready", answers, seconds, 0.5)
+        except TimeoutError:
+            raise AssertionError(f"{pod_name} is not ready\n{container.tail()}") from None
+
+    def feed(self, streams):
+        for stream, events in streams.items():
+            if stream == "offer":
+                self.rabbit.publish(self.queue, events, message_id=lambda i, _: f"o{i}")
+            else:
+                self.kafka.produce(f"{self.name}.{stream}", events)
+            self.total += len(events)
+
+    def rows(self):
+        with psycopg.connect(self.w.dsn, autocommit=True) as connection:
+            return connection.execute("select case_id, outcome, events from analytical_schema.fact_loan").fetchall()
+
+    def check(self, streams, seconds=60):
+        wait_for("every event", lambda: sum(r[2] for r in self.rows()) >= self.total, seconds, 0.3)
+        assert sorted(self.rows()) == sorted((case, c["outcome"], c["events"]) for case, c in loans.answer(streams).items())
+
+    @staticmethod
+    def stop(*containers):
+        for container in containers:
+            code = container.stop()
+            assert code == 0, f"{container.directory.name} ended with {code}\n{container.tail()}"
+            assert not BAD_LINES.search(container.text()), container.tail()
 
 
 @pytest.fixture
-def cluster(directory, postgres, kafka, rabbit, request):
-    c = Cluster(directory, request.node.name.removeprefix("test_").partition("[")[0][:30], postgres, kafka, rabbit)
-    yield c
-    for process in [p for pod in c.pods for p in pod.supervisors if p.poll() is None]:  # after a failure
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(60 * SLOW)
-    for pod in [*c.pods, c.admin]:
-        pod.teardown()
+def site(directory, make_container, postgres, kafka, rabbit):
+    made = []
 
-
-def feed(cluster, streams, part):
-    """Half of each stream."""
-    for stream, events in streams.items():
-        first, end = (0, len(events) // 2) if part == 0 else (len(events) // 2, len(events))
-        if stream == "offer":
-            cluster.rabbit.publish(cluster.queue, events[first:end], message_id=lambda i, _: f"o{first + i}")
-        else:
-            cluster.kafka.produce(cluster.topics[stream], events[first:end])
-
-
-def test_parts_with_their_own_secrets(cluster):
-    cluster.secrets()
-    assert (cluster.admin.keys / "rid.key").stat().st_size == 32  # `keys init` made it, as the pipeline has a queue
-    apply = cluster.pod("apply", "apply")
-    done = apply.command("apply", apply.file)
-    assert "no key of queue identities here" in done.stdout and "with the password that stands in" in done.stdout
-    assert "nothing to do" in apply.command("apply", apply.file).stderr
-    streams = loans.twin(processes=400, seed=5)
-    total = sum(map(len, streams.values()))
-    parts = {"ingest": "ingest,keeper", "lanes": "lanes", "science": "science", "status": "status"}
-    pods = {name: cluster.pod(name.partition("-")[0], name) for name in ("ingest-0", "lanes-0", "lanes-1", "science-0", "status-0")}
-    for pod in pods.values():
-        assert pod.command("validate", pod.file).returncode == 0
-        done = pod.command("plan", pod.file, codes=(78,))
-        assert f"{pod.etc}/owner/dsn" in done.stderr
-    running = {name: cluster.up(pod, parts[name.partition("-")[0]], ready=False) for name, pod in pods.items()}
-    for name, process in running.items():
-        pods[name].wait_ready(process, 60)
-    with cluster.admin.superuser() as connection:
-        arrived = lambda n: wait_for("every event", lambda: connection.execute(COUNT).fetchone()[0] >= n, 90 * SLOW, 0.2)
-        feed(cluster, streams, 0)
-        arrived(sum(len(v) // 2 for v in streams.values()))
-
-        # A password is changed: the new file is mounted by another link, and the next birth of the workers reads it.
-        login = cluster.admin.logins / "load.login"
-        login.write_text(re.sub(r"password='[^']*'", "password='another one'", login.read_text()))
-        cluster.of["apply"]["logins"]["load.login"] = login.read_bytes()
-        remount(apply.etc / "logins", cluster.of["apply"]["logins"])
-        assert "gets the password that stands in" in apply.command("apply", apply.file).stdout
-        for name in ("lanes-0", "lanes-1"):
-            remount(pods[name].etc / "logins", cluster.of["lanes"]["logins"] | {"load.login": login.read_bytes()})
-            running[name].send_signal(signal.SIGHUP)
-        feed(cluster, streams, 1)
-        arrived(total)
-        cases = {e["case_id"] for events in streams.values() for e in events}
-        assert connection.execute("select count(*) from analytical_schema.fact_loan").fetchone() == (len(cases),)
-
-    # Each says how it is to whoever is in its pod, without any login.
-    for name, pod in pods.items():
-        done = pod.command("status", pod.file, "--url", pod.url(running[name]), codes=(0,))
-        assert pod.directory.name in done.stdout, done.stdout + done.stderr
-        assert "RUNNING" in pod.command("status", pod.file).stdout  # one of this machine is found without an address, too
-
-    # A hand-over, made beside the running worker of the same pod; its member opens it elsewhere.
-    science = pods["science-0"]
-    made = json.loads(science.command("handoff", "run", "scoring", science.file, "--policy-root",
-                                      science.etc / "root" / "root.pub").stdout)
-    file, = (science.directory / "handoffs").glob("*.weir")
-    assert made["exit"] == 0 and made["result"]["rows"] == len(cases), made
-    opened = cluster.admin.command("open", "file", file, "--member-key", cluster.admin.member_key, "--passphrase-file",
-                                   cluster.admin.passphrase).stdout.splitlines()
-    amounts = collections.Counter()
-    for e in sorted(streams["application"], key=lambda e: (e["at"], e["seq"])):
-        if e["activity"] == "A_SUBMITTED":
-            amounts.setdefault(e["case_id"], float(e["amount_requested"]))
-    got = {r["case_id"]: float(r["amount"]) for r in map(json.loads, opened) if r["amount"] is not None}
-    assert got and got == dict(amounts)
-
-    for name in ("status-0", "science-0", "ingest-0", "lanes-0", "lanes-1"):
-        pods[name].stop(running[name])
-
-
-class Nowhere(Cluster):
-    """The secrets alone: neither brokers nor a database."""
-
-    def __init__(self, directory):
-        directory.mkdir()
-        directory.chmod(0o755)
-        self.directory, self.pods = directory, []
-        self.text = re.sub(r"^(peers|listen): .*\n", "", (ROOT / "k8s" / "overlays" / "scaled" / "pipeline.yaml").read_text(), flags=re.M)
-        self.environment = {"WEIR_KAFKA": "127.0.0.1:1", "WEIR_EXCHANGE": "127.0.0.1:1", "WEIR_EXCHANGE_COPIES": "1"}
-        self.admin = self
-        self.w = Weir(directory / "admin", self.text, "host=127.0.0.1 port=1 dbname=none", {
-            **self.environment, "WEIR_KEYS": f"{directory}/admin/keys", "WEIR_HANDOFFS": str(directory), "WEIR_AMQP": "amqp://127.0.0.1:1/",
-            "WEIR_RID_KEY": f"file:{directory}/admin/keys/rid.key"})
-        self.file, self.dsn = self.w.file, self.w.dsn
-        self.keys, self.logins = self.w.directory / "keys", self.w.directory / "logins"
-        self.rabbit, self.url = self, lambda: "amqp://127.0.0.1:1/"
-
-    def command(self, *args):
-        return self.w.command(*args)
-
-    def keys_init(self):
-        passphrase = self.directory / "passphrase"
-        passphrase.touch(0o600)
-        passphrase.write_text("a passphrase\n")
-        self.command("keys", "init", self.file, "--member", "ana", "--passphrase-file", passphrase, "--kdf-memory", 1)
+    def make(overlay):
+        made.append(Site(overlay, directory, make_container, postgres, kafka, rabbit))
+        return made[-1]
+    yield make
+    for s in made:
+        s.w.teardown()
 
 
 @pytest.fixture(scope="module")
-def nowhere(world):
-    c = Nowhere(world / "nowhere")
-    c.secrets()
-    return c
+def streams():
+    return loans.twin(processes=150, seed=5)
 
 
-@pytest.mark.parametrize("kind, only, place, name, said", [
-    ("ingest", "ingest,keeper", "keys", "sealer.key", "keys/sealer.key is missing"),
-    ("ingest", "ingest,keeper", "keys", "policy", "keys/policy is missing"),
-    ("ingest", "ingest,keeper", "keys", "rid.key", "weir keys rid"),
-    ("ingest", "ingest,keeper", "keys", "token-staff-1.key", "token-staff-<epoch>.key is missing"),
-    ("ingest", "ingest,keeper", "logins", "keeper.login", "keeper.login"),
-    ("ingest", "ingest,keeper", "sources", "amqp", "sources/amqp"),
-    ("lanes", "lanes", "logins", "state.login", "state.login"),
-    ("science", "science", "keys", "role-data_science-1.key", "role-<name>-<epoch>.key is missing"),
-    ("science", "science", "logins", "release.login", "release.login"),
-])
-def test_a_secret_of_its_own_that_is_missing_is_named(nowhere, directory, kind, only, place, name, said):
-    secrets = {p: {n: v for n, v in files.items() if n != name} for p, files in nowhere.of[kind].items()}
-    assert name not in secrets[place] and name in nowhere.of[kind][place]
-    pod = Pod(directory / "pod", nowhere.text, secrets, nowhere.environment)
-    try:
-        process = pod.up("--only", only, "--instance", "x", ready=False)
-        assert process.wait(30 * SLOW) == 78, pod.log_tail()
-        assert said in pod.log.read_text(), pod.log_tail()
-    finally:
-        pod.teardown()
+def test_scaled(site, streams):
+    s = site("scaled")
+    s.apply()
+    pods = {name: s.pod(workload, name).start() for name, workload in (
+        ("weir-ingest-0", "weir-ingest"), ("weir-lanes-0", "weir-lanes"), ("weir-lanes-1", "weir-lanes"),
+        ("weir-science-0", "weir-science"), ("weir-status-5d8c", "weir-status"))}
+    s.feed(streams)
+    seen = {name: s.ready(container, name) for name, container in pods.items()}
+    for name, told in seen.items():
+        workload = next(w for w in s.bundle.workloads if name.startswith(w.name + "-"))
+        wanted = {manifests.roles()[r].name for r in manifests.roles_of(workload, yaml.safe_load(s.text))}
+        assert set(told["status"]["roles"]) == wanted and told["status"]["separation"] != "none", (name, told)
+    s.check(streams)
+    done = pods["weir-science-0"].execute("/usr/bin/weir", "handoff", "run", "scoring")
+    assert done.returncode == 0, done.stdout + done.stderr
+    made, = (s.directory / "claim").iterdir()
+    told = s.w.command("open", "file", made, "--member-key", s.w.member_key, "--passphrase-file", s.w.passphrase).stdout
+    assert len(told.splitlines()) == 150
+    for name in ("weir-ingest-0", "weir-lanes-0", "weir-status-5d8c"):
+        assert pods[name].execute("/usr/bin/weir", "handoff", "run", "scoring").returncode in (77, 78)
+    assert list((s.directory / "claim").iterdir()) == [made]
+    s.stop(*pods.values())
 
 
-@pytest.mark.parametrize("kind, only, place, name", [
-    ("ingest", "ingest,keeper", "keys", "sealer.key"), ("ingest", "ingest,keeper", "keys", "rid.key"),
-    ("ingest", "ingest,keeper", "logins", "keeper.login"), ("ingest", "ingest,keeper", "sources", "amqp"),
-    ("lanes", "lanes", "logins", "load.login"), ("science", "science", "keys", "role-data_science-1.key"),
-])
-def test_a_secret_that_everybody_may_read_is_refused(nowhere, directory, kind, only, place, name):
-    pod = Pod(directory / "pod", nowhere.text, nowhere.of[kind], nowhere.environment)
-    try:
-        (pod.etc / place / "..data" / name).resolve().chmod(0o444)
-        process = pod.up("--only", only, "--instance", "x", ready=False)
-        assert process.wait(30 * SLOW) == 77, pod.log_tail()
-        assert f"{place}/{name} is root's, and others than its group may read it" in pod.log.read_text(), pod.log_tail()
-    finally:
-        pod.teardown()
+def test_single(site, streams):
+    s = site("single")
+    s.apply()
+    pod = s.pod("weir", "weir-0").start()
+    s.ready(pod, "weir-0")
+    s.feed(streams)
+    s.check(streams)
+    assert pod.execute("/usr/bin/weir", "handoff", "run", "scoring").returncode == 0
+    s.stop(pod)
 
 
-def test_secrets_by_variables_that_only_some_have(make_weir, connection):
-    """`${NAME}` of a secret, in a file that all parts share: whoever lacks it works, as far as it needs none."""
-    w = make_weir(loans.pipeline(sources={"offer": 'kafka: { brokers: "127.0.0.1:1", topic: x, properties: { sasl.password: "${WEIR_PW}" } }'}))
-    without = {k: v for k, v in w.env.items() if k != "WEIR_DSN"}
-    w.env = without
-    w.command("validate", w.file)
-    for verb in ("plan", "apply", "check"):
-        assert "environment variable WEIR_DSN, which is not set" in w.command(verb, w.file, codes=(78,)).stderr
-    w.command("apply", w.file, env={"WEIR_DSN": w.dsn})
-    process = w.up(ready=False)
-    assert process.wait(30 * SLOW) == 78
-    assert "the environment has no WEIR_PW" in w.log.read_text()
-    w.file.write_text(loans.pipeline())
-    for s in loans.STREAMS:
-        loans.write(w.data / f"{s}.ndjson", [])
-    w.run()
+def test_batch(site, streams):
+    """The result line is what stays of a pod: of one that was done, and of one that could not begin."""
+    s = site("batch")
+    s.apply()
+    s.feed(streams)
+    pod = s.pod("weir-run", "weir-run-29389680-abcde")
+    code = pod.run()
+    assert code == 0, pod.tail()
+    s.check(streams)
+    told = json.loads(pod.said.read_text())
+    assert told["exit"] == 0 and sum(told["events"].values()) == s.total, told
+    wrong = s.pod("weir-run", "weir-run-29389681-abcde", pipeline=s.text.replace("grain: process", "grain: procession"))
+    assert wrong.run() == 78
+    told = json.loads(wrong.said.read_text())
+    assert told["exit"] == 78 and "weir validate" in told["next"], told
