@@ -139,8 +139,11 @@ cli_model(const struct cli *c, const char *path, struct model **out, int *code)
 
 		fflush(stderr);
 		fwrite(report.text.data, 1, report.text.len, stderr);
-		err_set(&e, EXIT_CONFIG, "%s: %u error%s, listed above", path, report.errors,
-			report.errors == 1 ? "" : "s");
+		/* Who has only this line (--result-file) sees where to look. */
+		const char *first = buf_cstr(&report.text);
+		err_set(&e, EXIT_CONFIG, "%s: %u error%s, listed above%s%.*s", path, report.errors,
+			report.errors == 1 ? "" : "s", *first ? "; " : "",
+			(int)strcspn(first, "\n"), first);
 		*code = cli_fail(c, &e, "mend the lines shown, then try `weir validate %s`", path);
 	}
 	conf_report_free(&report);

@@ -239,4 +239,4 @@ def test_batch(site, streams):
     wrong = s.pod("weir-run", "weir-run-29389681-abcde", pipeline=s.text.replace("grain: process", "grain: procession"))
     assert wrong.run() == 78
     told = json.loads(wrong.said.read_text())
-    assert told["exit"] == 78 and "weir validate" in told["next"], told
+    assert told["exit"] == 78 and "procession" in told["error"], told
