@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import functools
 import os
 import re
 import subprocess
@@ -430,6 +431,32 @@ def test_ports_image_probes_and_grace(overlay, name, models):
         assert [(p["port"], p["targetPort"]) for p in service["spec"]["ports"]] == [(port, container["ports"][0]["name"])]
     scrape = bundle(overlay).one("NetworkPolicy", "weir-scrape")
     assert [p["port"] for r in scrape["spec"]["ingress"] for p in r["ports"]] == [port]
+
+
+@functools.cache
+def options(verb):
+    done = weir("help", verb, env={})
+    assert done.returncode == 0, f"weir {verb}: {done.stderr}"
+    return set(re.findall(r"--([a-z][a-z-]+)", done.stdout))
+
+
+def commands_in_docs():
+    """Every `weir VERB ...` of docs/deploy.md, as lists of words."""
+    text = (ROOT / "docs/deploy.md").read_text()
+    found = re.findall(r"(?m)(?:^|[`;&] ?|\bbin/)weir ((?:keys|logins|apply|up|run|plan|check|status|handoff|open|dead)\b[^`\n;#&|]*)", text)
+    return [f.split() for f in found]
+
+
+def test_commands_exist():
+    """Of pods and of the docs: verbs and options are those of the real program."""
+    said = [w.args for o in OVERLAYS for w in bundle(o).workloads] + commands_in_docs()
+    assert len(said) > 25
+    for words in said:
+        for word in words[1:]:
+            if word.startswith("--"):
+                assert word[2:].split("=")[0] in options(words[0]), words
+        if words[0] == "keys":
+            assert set(words[1:3]) & set(re.findall(r"[a-z]+", weir("help", "keys", env={}).stdout)), words
 
 
 def docs_blocks(language):
