@@ -469,7 +469,10 @@ def test_the_overlay_in_the_docs_builds(tmp_path, schema, models):
     (tmp_path / "weir").symlink_to(ROOT)
     (tmp_path / "loans").mkdir()
     (tmp_path / "loans" / "pipeline.yaml").write_text(bundle("scaled").pipeline + "# ours\n")
-    (tmp_path / "loans" / "kustomization.yaml").write_text(text + "components: [../weir/k8s/podmonitor]\n")
+    whole = yaml.safe_load(text)
+    whole["patches"] += yaml.safe_load(next(b for b in docs_blocks("yaml") if b.startswith("# In every pod")))
+    whole["components"] = ["../weir/k8s/podmonitor"]
+    (tmp_path / "loans" / "kustomization.yaml").write_text(yaml.safe_dump(whole))
     done = subprocess.run([manifests.tools() / "kubectl", "kustomize", tmp_path / "loans"], capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
     other = manifests.Bundle("loans", [d for d in yaml.safe_load_all(done.stdout)])
@@ -479,6 +482,7 @@ def test_the_overlay_in_the_docs_builds(tmp_path, schema, models):
     for workload in other.workloads:
         assert workload.container["image"] == f"registry.example/weir:{VERSION}"
         assert manifests.restricted(workload.pod) == manifests.hardened(workload) == []
+        assert "/etc/ssl/certs/ca-certificates.crt" in workload.mounts() and "/run/weir" in workload.mounts()
     assert other.pipeline.endswith("# ours\n") and "kafka-2.example" in other.environment["WEIR_EXCHANGE"]
     assert other.one("NetworkPolicy", "weir-database")["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "10.1.2.3/32"}}]
     scrape = other.one("NetworkPolicy", "weir-scrape")["spec"]["ingress"]
