@@ -201,8 +201,9 @@ bool wire_record_read(struct pack_reader *r,
 		      struct record *rec); /* rec->fields set by the caller */
 
 /*
- * What the fields of a source's record are: a digest of our version and of their names, types and
- * kinds, in order. A record is read by who has the same; never 0.
+ * What a source's records are: a digest of our version, of the source's identity (name, cluster,
+ * generation) and of the names, types and kinds of its fields, in order. A record is read by who
+ * has the same; never 0.
  */
 uint64_t wire_layout(const struct source *s);
 

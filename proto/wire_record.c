@@ -168,6 +168,7 @@ wire_layout(const struct source *s)
 	const uint8_t version = WIRE_VERSION;
 
 	h = layout_mix(h, &version, 1);
+	h = layout_mix(h, s->label, strlen(s->label) + 1);
 	for (unsigned i = 0; i < s->fields_n; i++) {
 		const struct field *f = &s->fields[i];
 		/* One that nothing reads is sent as null. */

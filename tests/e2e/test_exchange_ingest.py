@@ -85,7 +85,7 @@ def events(n, first=0, **more):
 
 def origin(m):
     h = dict(m.headers())
-    return h["s"].decode(), h["p"].decode(), int.from_bytes(h["o"], "big")
+    return h["s"].decode(), h["p"].decode(), int.from_bytes(h["o"][:8], "big")
 
 
 def record(m):

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "keyhash.h"
 #include "mem.h"
 #include "relay/relay.h"
 
@@ -223,14 +224,29 @@ struct posted {
 	struct source_event ev;
 };
 
+/* A key of that group, as the lanes hash: OWN has told no other hash key than zeros. */
+static void
+key_of(unsigned kg, char key[static 16])
+{
+	static const uint8_t hash_key[HASH_KEY_BYTES];
+
+	for (unsigned n = 0;; n++) {
+		snprintf(key, 16, "k%u", n);
+		if (keyhash_group(keyhash64(hash_key, key, strlen(key)), GROUPS) == kg)
+			return;
+	}
+}
+
 static struct posted
 post(unsigned kg, int64_t offset, const char *label, int64_t from)
 {
+	char key[16];
+	key_of(kg, key);
 	struct value v = {.type = VALUE_INTEGER, .integer = from};
 	struct record rec = {.kg = kg,
 			     .offset = from,
-			     .key = "k",
-			     .key_len = 1,
+			     .key = key,
+			     .key_len = (uint32_t)strlen(key),
 			     .has_time = true,
 			     .time_us = from * 10,
 			     .fields = &v,
@@ -247,6 +263,7 @@ post(unsigned kg, int64_t offset, const char *label, int64_t from)
 				     .from_label = label,
 				     .from_label_len = strlen(label),
 				     .from_offset = from,
+				     .from_before = -1,
 				     .from_layout = wire_layout(&calls)};
 	return p;
 }
@@ -434,9 +451,11 @@ strange_records_are_refused(void **state)
 
 	own_all(t);
 	name_groups(t);
-	for (int wrong = 0; wrong < 9; wrong++) {
+	for (int wrong = 0; wrong < 10; wrong++) {
 		struct posted p = post(3, 0, "calls/0", 1000);
-		bool of_another_file = wrong == 1 || wrong == 8;
+		bool of_another_file = wrong == 1 || wrong == 8 || wrong == 9;
+
+		t->r.hash_key[0] = wrong == 9; /* of a pipeline that had the name before */
 
 		p.ev.from_source = wrong == 0 ? NULL : wrong == 1 ? "calms" : p.ev.from_source;
 		p.ev.from_offset += wrong == 2;
@@ -452,6 +471,38 @@ strange_records_are_refused(void **state)
 		buf_free(&p.bytes);
 	}
 	assert_int_equal(t->r.held_n, 0);
+}
+
+/* Record `from` of a partition whose ingest sent `before` to the group before it. */
+static bool
+chained(struct world *t, unsigned kg, int64_t offset, int64_t before, int64_t from)
+{
+	struct posted p = post(kg, offset, "calls/0", from);
+	struct err e = {0};
+
+	p.ev.from_before = before;
+	bool good = record_take(&t->r, &p.ev, t->now, &e);
+	assert_true(good || (e.code == EXIT_DATA && strstr(e.text, "LOSS")));
+	buf_free(&p.bytes);
+	return good;
+}
+
+static void
+a_gap_before_a_record_is_found(void **state)
+{
+	struct world *t = *state;
+
+	own_all(t);
+	name_groups(t);
+	assert_true(chained(t, 1, 41, 990, 1000)); /* 990 is in, by OWN */
+	assert_true(chained(t, 1, 42, 1000, 1003));
+	assert_true(chained(t, 1, 43, 990, 1000)); /* sent again, by another ingest */
+	assert_true(chained(t, 1, 44, 1003, 1004));
+	assert_true(chained(t, 3, 0, -1, 7)); /* of another group: its own chain */
+	assert_true(chained(t, 3, 1, 7, 9));
+	assert_false(chained(t, 3, 2, 10, 12));
+	assert_false(chained(t, 5, 5000, 0, 1)); /* offset 0 is one, too */
+	assert_false(chained(t, 1, 45, 1005, 1010));
 }
 
 /* Whatever a reader of the fields goes by is in it. */
@@ -470,7 +521,7 @@ a_layout_is_of_everything_that_is_read(void **state)
 	s.fields_n = 1;
 	assert_true(was != wire_layout(&s));
 	s.fields_n = 2;
-	for (int change = 0; change < 6; change++) {
+	for (int change = 0; change < 7; change++) {
 		struct field kept[2];
 
 		memcpy(kept, two, sizeof kept);
@@ -482,8 +533,10 @@ a_layout_is_of_everything_that_is_read(void **state)
 		two[1].token_of = change == 4 ? 0 : -1;
 		if (change == 5)
 			two[1].name.s[0] = 'c';
+		s.label[0] = change == 6 ? 'x' : '\0';
 		assert_true(was != wire_layout(&s));
 		memcpy(two, kept, sizeof two);
+		s.label[0] = '\0';
 	}
 	assert_true(was == wire_layout(&s));
 }
@@ -590,6 +643,7 @@ main(void)
 	    IN_WORLD(credit_comes_back_with_commits),
 	    IN_WORLD(the_oldest_is_known_by_the_time_of_the_exchange),
 	    IN_WORLD(strange_records_are_refused),
+	    IN_WORLD(a_gap_before_a_record_is_found),
 	    cmocka_unit_test(a_layout_is_of_everything_that_is_read),
 	    IN_WORLD(quiet_groups_are_told_when_they_have_caught_up),
 	};

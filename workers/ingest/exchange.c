@@ -27,6 +27,7 @@ struct exchange_pipe {
 	rd_kafka_topic_t *topic;
 	int event;
 	size_t bytes_max;
+	int64_t patience_ms; /* a record under way for longer has failed; 0: never */
 	bool ready;
 	struct mono ask_at;
 	bool failed; /* a delivery, or the producer as a whole */
@@ -123,7 +124,11 @@ conf_fill(struct exchange_pipe *x, rd_kafka_conf_t *conf, const struct exchange_
 	    {"reconnect.backoff.max.ms", "1000"},
 	    {"message.timeout.ms", "0"}, /* a broker that is away is waited for */
 	    {NULL, NULL},
-	    /* ... but not these. Bounds are the credit's. */
+	    /*
+	     * ... but not these. Bounds are the credit's. A time-out of the library's own would
+	     * drop a record and send the next one, gapless or not.
+	     */
+	    {"message.timeout.ms", "0"},
 	    {"enable.idempotence", "true"},
 	    {"enable.gapless.guarantee", "true"},
 	    {"acks", "all"},
@@ -150,9 +155,12 @@ conf_fill(struct exchange_pipe *x, rd_kafka_conf_t *conf, const struct exchange_
 	for (unsigned p = 0; p < is->properties_n; p++)
 		if (!property_set(conf, out, &is->properties[p], e))
 			return false;
+	check(rd_kafka_conf_get(conf, "message.timeout.ms", bytes, &bytes_n) == RD_KAFKA_CONF_OK);
+	x->patience_ms = strtoll(bytes, NULL, 10);
 	for (i++; i < fixed_n; i++)
 		conf_set(conf, fixed[i][0], fixed[i][1]);
 	conf_set(conf, "bootstrap.servers", is->brokers);
+	bytes_n = sizeof bytes;
 	check(rd_kafka_conf_get(conf, "message.max.bytes", bytes, &bytes_n) == RD_KAFKA_CONF_OK);
 	/* A user may want less; the topic takes no more. */
 	x->bytes_max = strtoul(bytes, NULL, 10);
@@ -241,6 +249,18 @@ topic_look(struct exchange_pipe *x, struct err *e)
 	return true;
 }
 
+static void
+patience_look(struct exchange_pipe *x, struct mono now)
+{
+	struct mono oldest = x->patience_ms ? flights_oldest(x->flights) : mono_never();
+	char why[WHY_MAX];
+
+	if (oldest.us == INT64_MAX || mono_since_ms(oldest, now) <= x->patience_ms)
+		return;
+	snprintf(why, sizeof why, "it was not confirmed within %" PRId64 " ms", x->patience_ms);
+	failed(x, why);
+}
+
 bool
 exchange_serve(struct exchange_pipe *x, struct mono now, struct err *e)
 {
@@ -249,6 +269,7 @@ exchange_serve(struct exchange_pipe *x, struct mono now, struct err *e)
 	if (read(x->event, &raised, sizeof raised) < 0)
 		check(errno == EAGAIN);
 	rd_kafka_poll(x->rk, 0);
+	patience_look(x, now);
 	if (x->failed)
 		return err_set(e, EXIT_UNAVAILABLE, "the exchange did not take a record: %s",
 			       x->failure);
@@ -281,11 +302,12 @@ bool
 exchange_send(struct exchange_pipe *x, const struct exchange_record *r, struct mono now,
 	      struct err *e)
 {
-	uint8_t offset[8], layout[8];
+	uint8_t offsets[16], layout[8];
 	struct flight *f =
 	    flight_add(x->flights, r->partition, r->offset, r->bytes->len + r->label_len, now);
 
-	number_write(offset, (uint64_t)r->offset);
+	number_write(offsets, (uint64_t)r->offset);
+	number_write(offsets + 8, (uint64_t)r->before);
 	number_write(layout, r->layout);
 	rd_kafka_resp_err_t err = rd_kafka_producev(
 	    x->rk, RD_KAFKA_V_RKT(x->topic), RD_KAFKA_V_PARTITION((int32_t)r->group),
@@ -293,7 +315,7 @@ exchange_send(struct exchange_pipe *x, const struct exchange_record *r, struct m
 	    RD_KAFKA_V_VALUE(r->bytes->data, r->bytes->len),
 	    RD_KAFKA_V_HEADER("s", r->source, (ssize_t)strlen(r->source)),
 	    RD_KAFKA_V_HEADER("p", r->label, (ssize_t)r->label_len),
-	    RD_KAFKA_V_HEADER("o", offset, sizeof offset),
+	    RD_KAFKA_V_HEADER("o", offsets, r->before >= 0 ? sizeof offsets : 8),
 	    RD_KAFKA_V_HEADER("f", layout, sizeof layout), RD_KAFKA_V_OPAQUE(f), RD_KAFKA_V_END);
 	return !err || err_set(e, EXIT_UNAVAILABLE, "the exchange did not take a record: %s",
 			       rd_kafka_err2str(err));

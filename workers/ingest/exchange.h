@@ -3,7 +3,9 @@
  * group, its headers say where the record comes from. Idempotent and without gaps: what is
  * delivered of a key group is always a beginning of what was handed over, which the lanes' marks
  * rely on. So the first delivery that fails ends this worker, and its successor reads again from
- * what the sources' groups know.
+ * what the sources' groups know. And no record may be given up while others go on: librdkafka never
+ * does, whatever message.timeout.ms says; we do, as a whole. Each record names the one before it,
+ * so that the lanes find a gap, wherever it came from.
  */
 #ifndef INGEST_EXCHANGE_H
 #define INGEST_EXCHANGE_H
@@ -28,6 +30,8 @@ struct exchange_record {
 	const char *label;  /* of the source's partition */
 	size_t label_len;
 	int64_t offset;
+	/* Of the record of its partition that went to this group before it; -1: none in our life. */
+	int64_t before;
 	uint64_t layout;	 /* wire_layout of its source */
 	const struct buf *bytes; /* as wire_record_write writes them; copied */
 	uint32_t partition;	 /* of struct flights */

@@ -21,7 +21,8 @@ enum {
 	FACTS_AGAIN_MS = 2000, /* after a refusal */
 	POSITIONS_MS = 500,    /* between questions for a group's offsets */
 	VALUE_AROUND = 48,     /* what a value has in a record beside its text, at most */
-	RECORD_FIXED = 512,    /* the record without key, reason, body and fields, at most */
+	BEFORE_STEP = 16,
+	RECORD_FIXED = 512, /* the record without key, reason, body and fields, at most */
 };
 
 struct outlet_source { /* a Kafka source's place in its group */
@@ -37,6 +38,8 @@ struct outlet {
 	struct flights flights;
 	struct outlet_source sources[SOURCES_MAX];
 	uint64_t layouts[SOURCES_MAX];
+	int64_t **before; /* by partition's index, then by key group: what was sent last; owned */
+	uint32_t before_n;
 	struct buf bytes; /* of the record that is being sent */
 	uint32_t ids;	  /* the last given: nobody but us hears of them */
 	uint32_t request;
@@ -95,6 +98,9 @@ outlet_close(struct ingest *in)
 		member_starts_free(&o->sources[i].starts);
 	}
 	exchange_close(o->pipe);
+	for (uint32_t i = 0; i < o->before_n; i++)
+		free(o->before[i]);
+	free(o->before);
 	flights_free(&o->flights);
 	buf_free(&o->bytes);
 	free(o);
@@ -271,16 +277,40 @@ outlet_fits(const struct ingest *in, const struct record *r)
 	return n <= exchange_bytes_max(in->outlet->pipe);
 }
 
+/* Offset of the last record of the partition that went to the group; -1: none. */
+static int64_t *
+before(struct outlet *o, const struct ingest_partition *part, uint32_t group)
+{
+	const unsigned groups = o->in->m->groups;
+
+	if (part->index >= o->before_n) {
+		uint32_t n = part->index + BEFORE_STEP;
+
+		o->before = mem_resize(o->before, n, sizeof(int64_t *));
+		memset(o->before + o->before_n, 0, (n - o->before_n) * sizeof(int64_t *));
+		o->before_n = n;
+	}
+	int64_t **of = &o->before[part->index];
+	if (!*of) {
+		*of = mem_zero(groups, sizeof **of);
+		for (unsigned i = 0; i < groups; i++)
+			(*of)[i] = -1;
+	}
+	return &(*of)[group];
+}
+
 void
 outlet_record(struct ingest *in, const struct ingest_partition *part, const struct record *r,
 	      struct mono now)
 {
 	struct outlet *o = in->outlet;
+	int64_t *last = part->kind == PARTITION_DURABLE ? before(o, part, r->kg) : NULL;
 	const struct exchange_record out = {.group = r->kg,
 					    .source = in->m->sources[part->source].name.s,
 					    .label = part->label,
 					    .label_len = part->label_len,
 					    .offset = r->offset,
+					    .before = last ? *last : -1,
 					    .layout = o->layouts[part->source],
 					    .bytes = &o->bytes,
 					    .partition = part->index};
@@ -290,6 +320,8 @@ outlet_record(struct ingest *in, const struct ingest_partition *part, const stru
 	buf_clear(&o->bytes);
 	wire_record_write(&o->bytes, r);
 	o->failed = !exchange_send(o->pipe, &out, now, &o->failure);
+	if (last)
+		*last = r->offset;
 	in->credit.used_bytes = o->flights.bytes;
 }
 

@@ -90,8 +90,10 @@ struct source_event {
 	const char *from_source, *from_label;
 	size_t from_source_len, from_label_len;
 	int64_t from_offset;
+	/* Of the record of the same partition that its ingest sent here before; -1: none. */
+	int64_t from_before;
 	uint64_t from_layout; /* wire_layout of its source where it was written */
-	bool replayed; /* a dead letter sent again (replay.c alone): rid is its identity */
+	bool replayed;	      /* a dead letter sent again (replay.c alone): rid is its identity */
 	uint8_t rid[RID_BYTES];
 };
 

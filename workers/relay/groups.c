@@ -66,9 +66,18 @@ own_group(struct relay *r, unsigned lane, uint32_t kg, const struct own_range *r
 		return err_set(e, EXIT_BUG, "lane %u owns key group %u, which it was not given",
 			       lane, kg);
 	g->partition = group_partition(r, kg);
-	for (uint32_t i = 0; i < range->positions_n; i++)
-		if (range->positions[i].partition == g->partition->id)
-			g->next = range->positions[i].next;
+	for (uint32_t i = 0; i < range->positions_n; i++) {
+		const struct position *at = &range->positions[i];
+		struct relay_partition *p = labels_id(&r->labels, at->partition);
+
+		if (!p)
+			return err_set(e, EXIT_BUG, "a position names the unknown partition %u",
+				       at->partition);
+		if (p == g->partition)
+			g->next = at->next;
+		else if (p->source != r->exchange && p->kind == PARTITION_DURABLE)
+			*labels_mark(r, p, kg) = at->next;
+	}
 	g->sent = g->committed = g->next;
 	labels_want(r, g->partition);
 	return true;
@@ -97,6 +106,7 @@ groups_own(struct relay *r, unsigned lane, const struct own *o, struct err *e)
 		given += r->groups[r->ours[i]].lane == lane;
 	if (given != owned)
 		return err_set(e, EXIT_BUG, "lane %u owns %u of %u key groups", lane, owned, given);
+	memcpy(r->hash_key, o->hash_key, sizeof r->hash_key);
 	r->lane[lane].owns = true;
 	if (++r->lanes_own == r->lanes)
 		log_info("all %u lanes have taken over, reading begins", r->lanes);

@@ -65,6 +65,7 @@ labels_free(struct labels *n)
 {
 	for (uint32_t i = 0; i < n->all_n; i++) {
 		free(n->all[i]->label);
+		free(n->all[i]->marks);
 		free(n->all[i]);
 	}
 	free(n->all);
@@ -136,6 +137,14 @@ labels_add(struct relay *r, uint16_t source, const char *label, size_t len)
 	else
 		map_put(n->by_label, n->map_n, label_hash(source, label, len), n->all_n - 1);
 	return p;
+}
+
+int64_t *
+labels_mark(const struct relay *r, struct relay_partition *p, uint32_t kg)
+{
+	if (!p->marks)
+		p->marks = mem_zero(r->m->groups, sizeof *p->marks);
+	return &p->marks[kg];
 }
 
 static void

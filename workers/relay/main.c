@@ -316,10 +316,14 @@ relay_tick(struct worker *w, struct mono now, struct mono *next, struct err *e)
 		return false;
 	if (w->ending)
 		return true;
-	if (!discover(r, e) || !groups_start(r, e) || !records_release(r, now, e) ||
-	    !read_turn(r, now, &more, e))
+	if (!discover(r, e) || !groups_start(r, e) || !read_turn(r, now, &more, e))
 		return false;
-	labels_ask(r);
+	/* Nothing follows LAST: what waits for an id then is its next reader's. */
+	if (!w->draining) {
+		if (!records_release(r, now, e))
+			return false;
+		labels_ask(r);
+	}
 	waits_tell(r);
 	if (r->lanes_own == r->lanes)
 		flush = groups_flush(r, now);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "keyhash.h"
 #include "log.h"
 #include "mem.h"
 #include "relay.h"
@@ -32,13 +33,14 @@ static bool
 layout_check(struct relay *r, const struct source_event *ev, unsigned source, struct err *e)
 {
 	const struct source *s = &r->m->sources[source];
-	char why[NAME_BYTES_MAX + 64];
+	char why[NAME_BYTES_MAX + 96];
 
 	if (!r->layouts[source])
 		r->layouts[source] = wire_layout(s);
 	if (r->layouts[source] == ev->from_layout)
 		return true;
-	snprintf(why, sizeof why, "the fields of source %s are others", s->name.s);
+	snprintf(why, sizeof why,
+		 "the fields of source %s are others, or its cluster or generation", s->name.s);
 	return other_file(r, ev, why, e);
 }
 
@@ -61,6 +63,10 @@ record_read(struct relay *r, const struct source_event *ev, struct record *rec, 
 	rec->source = (uint16_t)source; /* its place among the sources may have changed */
 	if (rec->kg != ev->slot)
 		return strange(r, ev, "it is of another key group", e);
+	/* Each pipeline hashes under a key of its own, also one that had the name before. */
+	if (rec->kind != RECORD_DEAD &&
+	    rec->kg != keyhash_group(keyhash64(r->hash_key, rec->key, rec->key_len), m->groups))
+		return other_file(r, ev, "its key would be of another key group", e);
 	if (rec->offset != ev->from_offset || rec->offset < 0)
 		return strange(r, ev, "header and record have different offsets", e);
 	if (!ev->from_label_len || ev->from_label_len > PARTITION_LABEL_MAX)
@@ -80,13 +86,38 @@ record_partition(struct relay *r, const struct source_event *ev, uint16_t source
 	return p;
 }
 
-static void
+/*
+ * Each record says which one of its partition its ingest sent to this group before it. That one
+ * stands before it in the topic, so it has been read, by us or by who owned the group: if not, the
+ * topic has lost it, and the mark would make the lane drop it if it came again.
+ */
+static bool
+mark_raise(struct relay *r, const struct source_event *ev, const struct relay_partition *p,
+	   int64_t *mark, struct err *e)
+{
+	if (ev->from_before >= *mark)
+		return err_set(
+		    e, EXIT_DATA,
+		    "LOSS: topic %s partition %u offset %lld is the event %lld of %s %s, and the "
+		    "one at %lld, sent before it, never came: was the topic re-created, or did its "
+		    "brokers lose records? Name another exchange.topic, and set the sources' "
+		    "groups back",
+		    r->source.topic, ev->slot, (long long)ev->offset, (long long)ev->from_offset,
+		    r->m->sources[p->source].name.s, p->label, (long long)ev->from_before);
+	if (ev->from_offset >= *mark)
+		*mark = ev->from_offset + 1;
+	return true;
+}
+
+static bool
 record_route(struct relay *r, const struct source_event *ev, struct record *rec,
-	     struct relay_partition *p, struct mono now)
+	     struct relay_partition *p, struct mono now, struct err *e)
 {
 	struct group *g = &r->groups[ev->slot];
 	struct relay_lane *l = &r->lane[g->lane];
 
+	if (p->kind == PARTITION_DURABLE && !mark_raise(r, ev, p, labels_mark(r, p, ev->slot), e))
+		return false;
 	labels_tell(r, p, g->lane);
 	if (!l->count)
 		pipe_body_start(&l->body);
@@ -100,6 +131,7 @@ record_route(struct relay *r, const struct source_event *ev, struct record *rec,
 	groups_routed(r, g, ev, l->body.len - before, now);
 	if (pipe_body_bytes(&l->body) >= r->flush_bytes)
 		groups_flush(r, now);
+	return true;
 }
 
 static const char *
@@ -139,10 +171,9 @@ record_take(struct relay *r, const struct source_event *ev, struct mono now, str
 		return false;
 	struct relay_partition *p = record_partition(r, ev, rec.source);
 	/* Behind one that waits all wait: the order of a partition is kept. */
-	if (!p->id || r->held_n)
-		hold(r, ev);
-	else
-		record_route(r, ev, &rec, p, now);
+	if (p->id && !r->held_n)
+		return record_route(r, ev, &rec, p, now, e);
+	hold(r, ev);
 	return true;
 }
 
@@ -158,7 +189,8 @@ records_release(struct relay *r, struct mono now, struct err *e)
 		struct relay_partition *p = record_partition(r, &h->ev, rec.source);
 		if (!p->id)
 			return true;
-		record_route(r, &h->ev, &rec, p, now);
+		if (!record_route(r, &h->ev, &rec, p, now, e))
+			return false;
 		r->held_first = h->next;
 		if (!h->next)
 			r->held_last = NULL;

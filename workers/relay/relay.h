@@ -33,6 +33,8 @@ struct relay_partition {
 	enum partition_kind kind;
 	bool wanted, asked; /* its id */
 	uint32_t told;	    /* 1 << lane: it knows the id */
+	/* By key group: all its events below are in, or on their way to the lane; owned, or NULL. */
+	int64_t *marks;
 };
 
 struct labels {
@@ -101,6 +103,7 @@ struct relay {
 	struct cover *covers; /* scratch */
 	struct pack_reader reader;
 	struct value fields[FIELDS_MAX];
+	uint8_t hash_key[HASH_KEY_BYTES];
 	uint64_t layouts[SOURCES_MAX]; /* of our sources; 0: not asked for yet */
 	struct source_event events[SOURCE_BATCH_MAX];
 	struct held *held_first, *held_last;
@@ -139,6 +142,8 @@ struct relay_partition *labels_id(const struct labels *n, uint32_t id);
 struct relay_partition *labels_add(struct relay *r, uint16_t source, const char *label, size_t len);
 void labels_want(struct relay *r, struct relay_partition *p);
 void labels_ask(struct relay *r);
+/* A partition's mark of a key group, to be read and to be set. */
+int64_t *labels_mark(const struct relay *r, struct relay_partition *p, uint32_t kg);
 /* Before anything of it goes to the lane. */
 void labels_tell(struct relay *r, struct relay_partition *p, unsigned lane);
 /* A partition of OWN, or of a PART ahead of it, of that lane. */
