@@ -32,7 +32,7 @@ struct sandbox_setup {
 	const char *pipe_dir;	     /* where this worker may make sockets; NULL: nowhere */
 	const char *const *readable; /* files it may still open beside the system's (certificates
 	                                that its login names); ends in NULL, may be NULL */
-	/* NEED_FILES: what of the rest it may open; NULL: everything, as far as its user may */
+	/* what of the rest it may open; NEED_FILES and NULL: everything, as far as its user may */
 	const char *const *sources;
 	const char *const *writable; /* directories in which it may make, write, rename and remove
 	                                files; ends in NULL, may be NULL */

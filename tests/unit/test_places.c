@@ -68,7 +68,8 @@ worker_make(struct worker *w, struct model *m, struct source sources[3], const c
 {
 	static char place[128], url[256];
 	static char location[] = "ssl.ca.location", id[] = "client.id", weir[] = "weir";
-	static char password[] = "sasl.password";
+	static char password[] = "sasl.password", key[] = "ssl.key.location", table[] = "/x/key";
+	static struct property exchange[2] = {{key, table}, {id, weir}};
 	static struct property properties[3] = {{location, NULL}, {id, weir}, {password, NULL}};
 	static char ca[128];
 
@@ -86,6 +87,8 @@ worker_make(struct worker *w, struct model *m, struct source sources[3], const c
 	m->sources = sources;
 	m->sources_n = 3;
 	m->classes_n = 1;
+	m->exchange.properties = exchange;
+	m->exchange.properties_n = 2;
 	w->model = m;
 }
 
@@ -101,14 +104,15 @@ first_is(const char *path, const char *expected)
 	worker_make(&w, &m, sources, path);
 	places_of_sources(&w, &p);
 	snprintf(whole, sizeof whole, "%s%s", dir, expected);
-	assert_int_equal(p.n, 5);
+	assert_int_equal(p.n, 6);
 	assert_string_equal(p.list[0], whole);
 	snprintf(whole, sizeof whole, "%s/ca.pem", dir);
 	assert_string_equal(p.list[1], whole);
 	assert_string_equal(p.list[2], "/x/ca");
 	assert_string_equal(p.list[3], "/x/c");
 	assert_string_equal(p.list[4], "/x/k");
-	assert_null(p.list[5]);
+	assert_string_equal(p.list[5], "/x/key");
+	assert_null(p.list[6]);
 	places_free(&p);
 	assert_int_equal(p.n, 0);
 }

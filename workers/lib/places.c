@@ -83,9 +83,21 @@ secrets_add(struct places *p, struct worker *w)
 	}
 }
 
+static void
+properties_add(struct places *p, const struct property *properties, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const char *value = properties[i].value;
+		if (value && value[0] == '/')
+			place_add(p, value, strlen(value));
+	}
+}
+
 void
 places_of_sources(struct worker *w, struct places *out)
 {
+	const struct exchange *x = &w->model->exchange;
+
 	*out = (struct places){0};
 	for (unsigned i = 0; i < w->model->sources_n; i++) {
 		const struct source *s = &w->model->sources[i];
@@ -93,12 +105,9 @@ places_of_sources(struct worker *w, struct places *out)
 			source_add(out, s);
 		if (s->url)
 			url_add(out, s->url, strlen(s->url));
-		for (unsigned k = 0; k < s->properties_n; k++) {
-			const char *value = s->properties[k].value;
-			if (value && value[0] == '/')
-				place_add(out, value, strlen(value));
-		}
+		properties_add(out, s->properties, s->properties_n);
 	}
+	properties_add(out, x->properties, x->properties_n);
 	secrets_add(out, w);
 }
 

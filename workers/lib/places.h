@@ -1,7 +1,8 @@
 /*
- * places: what ingest of a pipeline that seals may open beside the system's own files: where its
- * file sources lie, and files that settings of brokers name (certificates, key tables). Everywhere
- * else lie key files and logins of other roles, and the user may be the same.
+ * places: what ingest of a pipeline that seals, and relay, may open beside the system's own files:
+ * where file sources lie, and files that settings of brokers name (certificates, key tables), as
+ * far as this role sees them. Everywhere else lie key files and logins of other roles, and the
+ * user may be the same.
  *
  * A source's directory that is not there yet is replaced by its nearest ancestor that is.
  */
@@ -15,7 +16,7 @@ struct places {
 	unsigned n;
 };
 
-/* Secrets are read for paths that they name. Free: places_free. */
+/* Secrets are read for paths that they name; the exchange counts. Free: places_free. */
 void places_of_sources(struct worker *w, struct places *out);
 void places_free(struct places *p);
 

@@ -220,7 +220,7 @@ sandbox_birth(struct worker *w, struct sandbox_report *report, struct err *e)
 	setup.writable = places;
 	struct places sources = {0};
 	static const char *const nowhere[] = {NULL};
-	if ((needs & NEED_FILES) && w->model->classes_n > 0) {
+	if ((needs & NEED_FILES) ? w->model->classes_n > 0 : (needs & NEED_EXCHANGE) != 0) {
 		places_of_sources(w, &sources);
 		setup.sources = sources.n ? (const char *const *)sources.list : nowhere;
 	}
