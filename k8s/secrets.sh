@@ -27,7 +27,7 @@ for file in keys/policy keys/root.pub keys/sealer.key owner/dsn logins/load.logi
 	logins/operator.login logins/keeper.login logins/release.login; do
 	[ -s "$file" ] || { echo "secrets.sh: $1/$file is missing" >&2; exit 78; }
 done
-for file in keys/token-*.key keys/role-*.key sources/*; do
+for file in keys/token-*.key keys/role-*.key keys/role-*.sealed sources/*; do
 	[ -s "$file" ] || { echo "secrets.sh: there is no $1/$file" >&2; exit 78; }
 done
 rid=keys/rid.key  # a pipeline without queues has none
@@ -41,5 +41,6 @@ object Secret weir-logins-science logins/release.login
 object Secret weir-logins-operator logins/operator.login
 object Secret weir-keys-ingest keys/sealer.key keys/token-*.key $rid
 object Secret weir-keys-science keys/role-*.key
+object Secret weir-keys-members keys/role-*.sealed
 object Secret weir-sources sources/*
 [ ! -d exchange ] || object Secret weir-exchange exchange/*

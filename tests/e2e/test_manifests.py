@@ -295,7 +295,7 @@ def test_secrets_are_those_of_the_roles(overlay, name, contents, models):
 
 
 def test_science_alone_has_the_role_key(contents):
-    have = {w.name for w in bundle("scaled").workloads if any("role-" in f for f in secret_files(w, contents))}
+    have = {w.name for w in bundle("scaled").workloads if any("role-" in f and f.endswith(".key") for f in secret_files(w, contents))}
     assert have == {"weir-science"}
     dsn = {(o, w.name) for o in OVERLAYS for w in bundle(o).workloads if "owner/dsn" in secret_files(w, contents)}
     assert dsn == {(o, "weir-apply") for o in OVERLAYS}
@@ -315,8 +315,7 @@ def test_secrets_script(laptop, contents):
     home, documents = laptop
     taken = {f for d in contents.values() for f in d.values()}
     stay = [f for f in (home / "keys").iterdir() if f.read_bytes() not in taken]
-    assert {f.name.split("-")[0].split(".")[0] for f in stay} == {"root", "escrow", "audit", "member", "role"}
-    assert all(f.name.endswith(".sealed") for f in stay if f.name.startswith("role"))
+    assert {f.name.split("-")[0].split(".")[0] for f in stay} == {"root", "escrow", "audit", "member"}
     for name, files in contents.items():
         for file, data in files.items():
             folder = "keys" if name == "weir-policy" else {"weir-owner": "owner"}.get(name, name.split("-")[1])
