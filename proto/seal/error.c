@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "seal/secret.h"
+
 static const struct {
 	const char *name, *words;
 } errors[SEAL_ERROR_MAX] = {
@@ -54,6 +56,8 @@ seal_fail(struct err *e, enum seal_error why, const char *what_fmt, ...)
 	va_start(ap, what_fmt);
 	vsnprintf(what, sizeof what, what_fmt, ap);
 	va_end(ap);
+	if (why == SEAL_SYSTEM && secret_shortage())
+		return err_set(e, EXIT_CONFIG, "%s: %s", what, secret_shortage());
 	return err_set(e, code_of(why), "%s: %s (%s)", what, seal_error_words(why),
 		       seal_error_name(why));
 }

@@ -47,7 +47,8 @@ const char *seal_error_words(enum seal_error why); /* for a person */
 
 /*
  * The same as a struct err: "what: words (name)". Code EXIT_PERMISSION for keys, policy and
- * permissions, EXIT_UNAVAILABLE for SEAL_SYSTEM, EXIT_DATA for the rest. Always false.
+ * permissions, EXIT_UNAVAILABLE for SEAL_SYSTEM (EXIT_CONFIG, in secret_shortage's words, for the
+ * limit of locked memory), EXIT_DATA for the rest. Always false.
  */
 bool seal_fail(struct err *e, enum seal_error why, const char *what_fmt, ...) PRINTF(3, 4);
 

@@ -118,7 +118,7 @@ handover_start(struct handover_head *head, const uint8_t (*pks)[KEY_PUBLIC_BYTES
 	w->state = state_new();
 	w->plain = secret_map(HANDOVER_CHUNK_BYTES);
 	w->sealed = mem_alloc(LENGTH_BYTES + CHUNK_SEALED_MAX);
-	why = w->state ? head_write(head, k, pks, n, &b) : SEAL_SYSTEM;
+	why = w->state && w->plain ? head_write(head, k, pks, n, &b) : SEAL_SYSTEM;
 	if (why == SEAL_OK)
 		why = writer_start(w, k, &b);
 	data_key_free(k);
@@ -349,7 +349,8 @@ handover_open(struct handover_source source, const struct key *recipient,
 	r->source = source;
 	r->plain = secret_map(HANDOVER_CHUNK_BYTES);
 	r->sealed = mem_alloc(CHUNK_SEALED_MAX);
-	enum seal_error why = head_read(&r->source, &b, head, commit, &wraps);
+	enum seal_error why =
+	    r->plain ? head_read(&r->source, &b, head, commit, &wraps) : SEAL_SYSTEM;
 	if (why == SEAL_OK) {
 		r->state = state_new();
 		why = reader_start(r, &b, wraps, head->recipients_n, recipient, commit);

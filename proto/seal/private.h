@@ -19,6 +19,8 @@ void sodium_start(void); /* as often as one likes */
  * bytes were wiped by a fork; every use of a secret begins with it.
  */
 MUSTCHECK void *arena_alloc(size_t n);
+/* secret_open, with the machine's list of swaps from this file. */
+MUSTCHECK bool arena_open(bool required, const char *swaps, struct err *e);
 void arena_free(void *p);
 void arena_check(const void *p);
 

@@ -65,6 +65,27 @@ data_key_of(const uint8_t key[static SECRET_KEY_BYTES], struct data_key **out)
 	return SEAL_OK;
 }
 
+static bool
+sealing_start(struct data_key *k)
+{
+	uint8_t nk[SECRET_KEY_BYTES];
+	struct b2b h;
+
+	if (k->sealing)
+		return true;
+	k->sealing = arena_alloc(sizeof *k->sealing);
+	if (!k->sealing)
+		return false;
+	arena_check(k->secret);
+	b2b(k->secret->key, "weir1.nonce", NULL, 0, nk, sizeof nk);
+	b2b_start(&h, nk, "weir1.nonce", NONCE_BYTES);
+	memcpy(k->sealing->nonce_state, h.state, B2B_STATE_BYTES);
+	k->sealing->pool_used = POOL_BYTES;
+	sodium_memzero(nk, sizeof nk);
+	sodium_memzero(&h, sizeof h);
+	return true;
+}
+
 enum seal_error
 data_key_new(const struct seal_random *random, struct data_key **out)
 {
@@ -77,9 +98,17 @@ data_key_new(const struct seal_random *random, struct data_key **out)
 		randombytes_buf(key, sizeof key);
 	enum seal_error why = data_key_of(key, out);
 	sodium_memzero(key, sizeof key);
-	if (why == SEAL_OK && random)
+	if (why != SEAL_OK)
+		return why;
+	/* Now: a key that has no room to seal is none, and a value that waits for room is lost. */
+	if (!sealing_start(*out)) {
+		data_key_free(*out);
+		*out = NULL;
+		return SEAL_SYSTEM;
+	}
+	if (random)
 		(*out)->random = *random;
-	return why;
+	return SEAL_OK;
 }
 
 void
@@ -194,27 +223,6 @@ aad_complete(struct seal_place *at, const uint8_t *prefix, const uint8_t *rid, c
 }
 
 /* ---- sealing ---- */
-
-static bool
-sealing_start(struct data_key *k)
-{
-	uint8_t nk[SECRET_KEY_BYTES];
-	struct b2b h;
-
-	if (k->sealing)
-		return true;
-	k->sealing = arena_alloc(sizeof *k->sealing);
-	if (!k->sealing)
-		return false;
-	arena_check(k->secret);
-	b2b(k->secret->key, "weir1.nonce", NULL, 0, nk, sizeof nk);
-	b2b_start(&h, nk, "weir1.nonce", NONCE_BYTES);
-	memcpy(k->sealing->nonce_state, h.state, B2B_STATE_BYTES);
-	k->sealing->pool_used = POOL_BYTES;
-	sodium_memzero(nk, sizeof nk);
-	sodium_memzero(&h, sizeof h);
-	return true;
-}
 
 static void
 random_take(struct data_key *k, uint8_t out[static RANDOM_BYTES])

@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -24,7 +26,12 @@ enum {
 	SLOT_CLASSES = 8,  /* 64, 128, ... 8192 bytes, head included */
 	SLOT_BYTES_MIN = 64,
 	PASSPHRASE_BYTES_MAX = 1024,
+	SHORTAGE_BYTES = 400,
 };
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* newer than Debian 12's headers */
+#endif
 
 #define SLOT_USED 0x7372696577656c73ULL
 #define SLOT_FREE 0x6672656573656372ULL
@@ -43,10 +50,13 @@ _Static_assert(sizeof(struct slot) == 16, "allocations are aligned to 16");
 
 static struct {
 	bool open, required;
+	bool swaps;    /* this machine has swap, or does not say; as it was when we started */
+	bool told;     /* of the first bytes that are not locked */
 	uint8_t *part; /* the newest part of the arena: slots are cut from it */
 	size_t part_used, part_bytes;
 	size_t unlocked;
 	struct free_slot *free[SLOT_CLASSES];
+	char shortage[SHORTAGE_BYTES]; /* why a secret was refused; "": none was */
 	pid_t pid;
 } arena;
 
@@ -68,9 +78,72 @@ pages_hide(void *first, size_t bytes)
 	(void)madvise(first, bytes, MADV_DONTDUMP);
 }
 
+/* ---- the limit of locked memory ---- */
+
 /*
- * False with errno: no memory, or it must be locked and is not. sodium_malloc has called mlock
- * without telling how that ended: called again on the same pages, it tells.
+ * The list of swaps has a line of heads, and one for each. Who cannot be asked may have some: it is
+ * asked before the sandbox, where files can still be opened.
+ */
+static bool
+machine_swaps(const char *list)
+{
+	char text[4096];
+	int fd = open(list, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return true;
+	text[n] = 0;
+	const char *second = strchr(text, '\n');
+	return !second || second[1];
+}
+
+static unsigned long long
+limit_kib(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 ? limit.rlim_cur / 1024 : 0;
+}
+
+/*
+ * These bytes are not locked: whether they may be used all the same. Where nothing is swapped
+ * nothing comes to a disk, locked or not; a command, which ends soon, is not strict.
+ */
+static bool
+unlocked_allowed(size_t bytes)
+{
+	if (arena.required && arena.swaps) {
+		snprintf(arena.shortage, sizeof arena.shortage,
+			 "%zu KiB more of memory for keys cannot be locked: the limit of locked "
+			 "memory (ulimit -l) is %llu KiB, and this machine swaps. Raise it "
+			 "(LimitMEMLOCK= of a unit, `ulimits: memlock` of compose; in Kubernetes "
+			 "LimitMEMLOCK= of the node's container runtime, a pod cannot), or turn "
+			 "swap off",
+			 bytes / 1024, limit_kib());
+		return false;
+	}
+	arena.unlocked += bytes;
+	if (arena.required && !arena.told)
+		log_warn("keys are in memory that is not locked: the limit of locked memory "
+			 "(ulimit -l) is %llu KiB. This machine has no swap, so none of them comes "
+			 "to a disk; it must stay without while this runs",
+			 limit_kib());
+	arena.told = true;
+	return true;
+}
+
+const char *
+secret_shortage(void)
+{
+	return *arena.shortage ? arena.shortage : NULL;
+}
+
+/*
+ * False: no memory, or it must be locked and is not. sodium_malloc has called mlock without telling
+ * how that ended: called again on the same pages, it tells.
  */
 static bool
 arena_grow(void)
@@ -82,14 +155,9 @@ arena_grow(void)
 		return false;
 	void *first = pages_of(part, n, &bytes);
 	pages_hide(first, bytes);
-	if (mlock(first, bytes) != 0) {
-		int why = errno;
-		if (arena.required) {
-			sodium_free(part);
-			errno = why;
-			return false;
-		}
-		arena.unlocked += n;
+	if (mlock(first, bytes) != 0 && !unlocked_allowed(bytes)) {
+		sodium_free(part);
+		return false;
 	}
 	memset(part, 0, n);
 	arena.part = part;
@@ -99,20 +167,25 @@ arena_grow(void)
 }
 
 bool
-secret_open(bool required, struct err *e)
+arena_open(bool required, const char *swaps, struct err *e)
 {
 	sodium_start();
 	if (arena.open)
 		return true;
 	arena.required = required;
+	arena.swaps = machine_swaps(swaps);
 	if (!arena_grow())
-		return err_errno(e, EXIT_CONFIG,
-				 "%d KiB of memory for keys cannot be locked; raise the limit of "
-				 "locked memory (ulimit -l, LimitMEMLOCK=)",
-				 SECRET_ARENA_BYTES / 1024);
+		return err_set(e, EXIT_CONFIG, "%s",
+			       *arena.shortage ? arena.shortage : "no memory for keys");
 	arena.open = true;
 	arena.pid = getpid();
 	return true;
+}
+
+bool
+secret_open(bool required, struct err *e)
+{
+	return arena_open(required, "/proc/swaps", e);
 }
 
 size_t
@@ -154,6 +227,7 @@ arena_alloc(size_t n)
 		slot = (struct slot *)(void *)(arena.part + arena.part_used);
 		arena.part_used += bytes;
 	}
+	*arena.shortage = 0;
 	slot->state = SLOT_USED;
 	slot->class = (uint8_t) class;
 	return slot + 1;
@@ -268,8 +342,40 @@ secret_map(size_t bytes)
 		fatal(EXIT_TRY_LATER, "no memory for %zu bytes of secrets", bytes);
 	pages_hide(p, bytes);
 	/* As they are touched: a large table need not be in memory before it is filled. */
-	(void)mlock2(p, bytes, MLOCK_ONFAULT);
-	return p;
+	if (mlock2(p, bytes, MLOCK_ONFAULT) == 0 || unlocked_allowed(bytes)) {
+		*arena.shortage = 0;
+		return p;
+	}
+	munmap(p, bytes);
+	return NULL;
+}
+
+/* Half of the limit is for others; without swap there is none. */
+static bool
+map_fits(size_t bytes)
+{
+	struct rlimit limit;
+
+	return !arena.required || !arena.swaps || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 ||
+	       limit.rlim_cur == RLIM_INFINITY || bytes <= limit.rlim_cur / 2;
+}
+
+void *
+secret_map_fitting(size_t most, size_t least, size_t *bytes)
+{
+	*bytes = most;
+	while (*bytes / 2 >= least && !map_fits(*bytes))
+		*bytes /= 2;
+	return secret_map(*bytes);
+}
+
+void
+secret_map_clear(void *p, size_t bytes)
+{
+	sodium_memzero(p, bytes);
+	/* Gives them back, which a kernel before 5.18 does not for locked pages. */
+	if (madvise(p, bytes, MADV_DONTNEED_LOCKED) != 0)
+		(void)madvise(p, bytes, MADV_DONTNEED);
 }
 
 void

@@ -4,6 +4,10 @@
  * forked child (MADV_WIPEONFORK), wiped when freed. A struct secret has no printing path: its bytes
  * are visible in proto/seal alone.
  *
+ * What locking is for: no key comes to a disk. Where the limit of locked memory is reached and the
+ * machine has no swap (/proc/swaps, looked at once, at the start), memory that is not locked does as
+ * well: it is used, and said once. Where it swaps, no secret is made.
+ *
  * A child that uses an inherited secret panics: its keys are zeros, and sealing under them would be
  * sealing under none.
  */
@@ -23,13 +27,15 @@ enum {
 };
 
 /*
- * Once per process, after exec and before the first secret; a second call does nothing. Services
- * pass required = true and refuse to run with keys that could be swapped out; for a command it is
- * a warning of the caller's (secret_unlocked_bytes). Part after part may come later, inside the
- * sandbox (mmap, mlock, madvise, mprotect).
+ * Once per process, after exec and before the first secret and the sandbox; a second call does
+ * nothing. Services pass required = true and refuse to run with keys that could be swapped out
+ * (EXIT_CONFIG); a command does not. Part after part may come later, inside the sandbox (mmap,
+ * mlock, madvise, mprotect).
  */
 MUSTCHECK bool secret_open(bool required, struct err *e);
-size_t secret_unlocked_bytes(void); /* of the arena: bytes that could not be locked; 0 is well */
+size_t secret_unlocked_bytes(void); /* that could not be locked and are used; 0 is well */
+/* Why the last secret could not be made: the limit, and what to do; NULL: it could, or no memory. */
+const char *secret_shortage(void);
 
 struct secret;
 
@@ -45,11 +51,17 @@ void secret_wipe(void *p, size_t n);
 
 /*
  * Anonymous pages for many short-lived secrets (subject secrets of a window): out of core dumps,
- * zeroed in a forked child, locked as far as the limit allows. Zeros at first; the caller unmaps,
- * which wipes. Never NULL.
+ * zeroed in a forked child, locked as they are touched. Zeros at first; the caller unmaps, which
+ * wipes. NULL: they must be locked and cannot be (secret_shortage).
  */
-void *secret_map(size_t bytes);
-void secret_unmap(void *p, size_t bytes);
+MUSTCHECK void *secret_map(size_t bytes);
+void secret_unmap(void *p, size_t bytes); /* NULL is fine */
+/*
+ * At most so many; halves of it, down to least, where they must be locked and would take more than
+ * half of the limit.
+ */
+MUSTCHECK void *secret_map_fitting(size_t most, size_t least, size_t *bytes);
+void secret_map_clear(void *p, size_t bytes); /* zeros again; stays as it is otherwise */
 
 /*
  * Passphrases, without a final newline, 1 to 1024 bytes. From a file that may hold a secret

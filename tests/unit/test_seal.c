@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -177,39 +178,167 @@ test_a_forked_child_has_no_keys(void **state)
 
 /* ---- memory ---- */
 
-/* Exit codes of a child without the right to lock: 0 is as it should be. */
-static int
-without_locking(void)
+/* A machine's list of swaps, in a file that goes when it is closed; its path. */
+static const char *
+swaps_list(const char *text)
 {
-	struct rlimit none = {0, 0};
-	struct err e;
+	static char path[64];
+	int fd = memfd_create("swaps", 0);
 
-	if (setrlimit(RLIMIT_MEMLOCK, &none) != 0 ||
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		_exit(2);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return path;
+}
+
+#define HEADS	"Filename\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+#define NO_SWAP HEADS
+#define SWAP	HEADS "/dev/vda2                               partition\t1048572\t0\t-2\n"
+
+/* Our limit from here on, and no right to go beyond it. */
+static void
+limit_to(size_t bytes)
+{
+	const struct rlimit limit = {bytes, bytes};
+
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0 ||
 	    (geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) != 0))
-		return 2;
-	if (secret_open(true, &e) || e.code != EXIT_CONFIG || !strstr(e.text, "ulimit -l"))
-		return 3;
-	if (!secret_open(false, &e) || secret_unlocked_bytes() == 0)
-		return 4;
-	struct secret *word = secret_of("word", 4);
-	return word && memcmp(secret_bytes(word), "word", 4) == 0 ? 0 : 5;
+		_exit(2);
+}
+
+/* What a child must be able to say of itself; it ends where that does not hold. */
+#define HOLDS(cond)                                                                                \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stderr, "%d: %s\n", __LINE__, #cond);                              \
+			_exit(3);                                                                  \
+		}                                                                                  \
+	} while (0)
+
+static bool
+says(const char *text, const char *word)
+{
+	return text && strstr(text, word);
 }
 
 static void
-test_memory_that_is_not_locked_is_noticed(void **state)
+nothing_to_lock(void)
 {
+	struct err e;
+
+	limit_to(0);
+	HOLDS(!arena_open(true, swaps_list(SWAP), &e) && e.code == EXIT_CONFIG);
+	HOLDS(says(e.text, "ulimit -l") && says(e.text, "is 0 KiB") && says(e.text, "container"));
+	HOLDS(!arena_open(true, "/proc/no such list", &e) && e.code == EXIT_CONFIG);
+	HOLDS(!arena_open(true, swaps_list(""), &e)); /* says nothing */
+	HOLDS(arena_open(false, swaps_list(SWAP), &e) && secret_unlocked_bytes() > 0);
+	struct secret *word = secret_of("word", 4);
+	HOLDS(word && memcmp(secret_bytes(word), "word", 4) == 0);
+}
+
+static void
+nothing_to_lock_and_no_swap(void)
+{
+	struct err e;
+
+	limit_to(0);
+	HOLDS(arena_open(true, swaps_list(NO_SWAP), &e) && secret_unlocked_bytes() > 0);
+	HOLDS(secret_of("word", 4) && !secret_shortage());
+	HOLDS(secret_map(1 << 20) != NULL && secret_unlocked_bytes() > 1 << 20);
+}
+
+/* Of the size of a data key; how many there were room for. */
+static unsigned
+secrets_take(struct secret **out, unsigned max)
+{
+	unsigned n = 0;
+
+	while (n < max && (out[n] = secret_of(&n, sizeof n)) != NULL)
+		n++;
+	return n;
+}
+
+enum { LOTS = 20000 };
+static struct secret *lots[LOTS];
+
+static void
+little_to_lock(void)
+{
+	struct err e;
+	size_t bytes;
+
+	limit_to(65536);
+	HOLDS(arena_open(true, swaps_list(SWAP), &e) && secret_unlocked_bytes() == 0);
+	unsigned n = secrets_take(lots, LOTS);
+	HOLDS(n > 2 * SECRET_ARENA_BYTES / 64 - 16 && n < LOTS); /* two parts, and no third */
+	HOLDS(says(secret_shortage(), "is 64 KiB") && secret_unlocked_bytes() == 0);
+	for (unsigned i = 0; i < n; i++)
+		HOLDS(memcmp(secret_bytes(lots[i]), &i, sizeof i) == 0);
+	HOLDS(secret_map(1 << 20) == NULL && secret_unlocked_bytes() == 0);
+	HOLDS(secret_map_fitting(16 << 20, 4 << 20, &bytes) == NULL);
+	struct data_key *k;
+	HOLDS(data_key_new(NULL, &k) == SEAL_SYSTEM && !k);
+	HOLDS(!seal_fail(&e, SEAL_SYSTEM, "a key") && says(e.text, "a key: ") &&
+	      says(e.text, "is 64 KiB"));
+	secret_free(lots[7]); /* what is freed is used again */
+	HOLDS(secret_of("word", 4) != NULL && secret_of("word", 4) == NULL);
+}
+
+static void
+little_to_lock_and_no_swap(void)
+{
+	struct err e;
+
+	limit_to(65536);
+	HOLDS(arena_open(true, swaps_list(NO_SWAP), &e) && secret_unlocked_bytes() == 0);
+	HOLDS(secrets_take(lots, LOTS) == LOTS && secret_unlocked_bytes() > 0);
+	for (unsigned i = 0; i < LOTS; i++)
+		HOLDS(memcmp(secret_bytes(lots[i]), &i, sizeof i) == 0);
+}
+
+/* What pods and shells have: the table is a part of it, so that keys have room. */
+static void
+what_is_usual(void)
+{
+	struct err e;
+	size_t bytes;
+
+	limit_to(8 << 20);
+	HOLDS(arena_open(true, swaps_list(SWAP), &e));
+	uint8_t *p = secret_map_fitting(16 << 20, 1 << 20, &bytes);
+	HOLDS(p && bytes == 4 << 20 && secret_unlocked_bytes() == 0);
+	memset(p, 1, bytes);
+	HOLDS(secrets_take(lots, LOTS) == LOTS && secret_unlocked_bytes() == 0);
+	secret_map_clear(p, bytes);
+	for (size_t i = 0; i < bytes; i++)
+		HOLDS(p[i] == 0);
+	memset(p, 1, bytes);
+	secret_unmap(p, bytes);
+	HOLDS(secret_map_fitting(4 << 20, 4 << 20, &bytes) && bytes == 4 << 20);
+}
+
+static void
+test_the_limit_of_locked_memory(void **state)
+{
+	static void (*const children[])(void) = {nothing_to_lock, nothing_to_lock_and_no_swap,
+						 little_to_lock, little_to_lock_and_no_swap,
+						 what_is_usual};
 	int status;
 
 	(void)state;
 	if (!LOCKING_IS_SEEN)
 		skip();
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0)
-		_exit(without_locking());
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
+	for (unsigned i = 0; i < sizeof children / sizeof *children; i++) {
+		pid_t child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			children[i]();
+			_exit(0);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 0);
+	}
 }
 
 /* ---- passphrases at a terminal ---- */
@@ -578,7 +707,7 @@ main(void)
 {
 	/* Without an arena as yet. */
 	const struct CMUnitTest before[] = {
-	    cmocka_unit_test(test_memory_that_is_not_locked_is_noticed),
+	    cmocka_unit_test(test_the_limit_of_locked_memory),
 	    cmocka_unit_test(test_a_passphrase_is_typed_unseen),
 	};
 	const struct CMUnitTest tests[] = {

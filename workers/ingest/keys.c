@@ -39,7 +39,7 @@ static bool PRINTF(3, 4) refused(struct err *e, enum seal_error why, const char 
 	vsnprintf(what, sizeof what, fmt, ap);
 	va_end(ap);
 	seal_fail(e, why, "%s", what);
-	e->code = EXIT_PERMISSION;
+	e->code = why == SEAL_SYSTEM && secret_shortage() ? EXIT_CONFIG : EXIT_PERMISSION;
 	return false;
 }
 

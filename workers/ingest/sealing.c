@@ -34,12 +34,16 @@ sealing_open(const struct worker *w, const struct sealing_out *out, struct seali
 	s->out = *out;
 	hold_init(&s->hold);
 	windows_init(&s->windows, s->m, &s->keys.policy, &s->request);
-	if (!keys_open(&s->keys, w, e) || !record_sealer_new(&setup, &s->records, e)) {
+	bool good = keys_open(&s->keys, w, e) && record_sealer_new(&setup, &s->records, e) &&
+		    windows_reserve(&s->windows, e);
+	if (good && persons(s->m)) {
+		s->subjects = subjects_new(&s->request);
+		good = s->subjects || err_set(e, EXIT_CONFIG, "%s", secret_shortage());
+	}
+	if (!good) {
 		sealing_free(s);
 		return false;
 	}
-	if (persons(s->m))
-		s->subjects = subjects_new(&s->request);
 	*of = s;
 	return true;
 }

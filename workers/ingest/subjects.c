@@ -26,6 +26,7 @@ struct request {
 
 struct subjects {
 	struct slot *slots;
+	size_t bytes; /* of slots: a power of two of them */
 	uint32_t used;
 	uint32_t *number;
 	uint64_t serial;
@@ -42,10 +43,14 @@ subjects_new(uint32_t *request)
 	struct subjects *s = mem_zero(1, sizeof *s);
 
 	s->number = request;
-	s->slots = secret_map(SUBJECTS_SLOTS * sizeof *s->slots);
+	s->slots = secret_map_fitting(SUBJECTS_SLOTS * sizeof *s->slots,
+				      SUBJECTS_SLOTS_LEAST * sizeof *s->slots, &s->bytes);
 	s->wanted = mem_alloc(SUBJECTS_WANTED_MAX * sizeof *s->wanted);
 	s->requests = mem_zero(SUBJECTS_REQUESTS_MAX, sizeof *s->requests);
-	return s;
+	if (s->slots)
+		return s;
+	subjects_free(s);
+	return NULL;
 }
 
 void
@@ -53,7 +58,7 @@ subjects_free(struct subjects *s)
 {
 	if (!s)
 		return;
-	secret_unmap(s->slots, SUBJECTS_SLOTS * sizeof *s->slots);
+	secret_unmap(s->slots, s->bytes);
 	free(s->wanted);
 	free(s->requests);
 	free(s);
@@ -66,9 +71,14 @@ subjects_forget(struct subjects *s)
 	s->wanted_n = 0;
 	if (!s->used)
 		return;
-	secret_unmap(s->slots, SUBJECTS_SLOTS * sizeof *s->slots);
-	s->slots = secret_map(SUBJECTS_SLOTS * sizeof *s->slots);
+	secret_map_clear(s->slots, s->bytes);
 	s->used = 0;
+}
+
+static uint32_t
+slots_n(const struct subjects *s)
+{
+	return (uint32_t)(s->bytes / sizeof *s->slots);
 }
 
 /* A sid is a keyed hash, so its first bytes scatter. The slot of it, or the free one for it. */
@@ -79,7 +89,7 @@ slot_at(const struct subjects *s, const uint8_t *sid)
 
 	memcpy(&h, sid, sizeof h);
 	for (;; h++) {
-		struct slot *at = &s->slots[h & (SUBJECTS_SLOTS - 1)];
+		struct slot *at = &s->slots[h & (slots_n(s) - 1)];
 
 		if (at->state == SUBJECT_UNKNOWN || !memcmp(at->sid, sid, SUBJECT_ID_BYTES))
 			return at;
@@ -103,7 +113,7 @@ slot_take(struct subjects *s, const uint8_t *sid)
 
 	if (at->state != SUBJECT_UNKNOWN)
 		return at;
-	if (s->used == SUBJECTS_MAX) {
+	if (s->used == slots_n(s) / 2) {
 		subjects_forget(s);
 		at = slot_at(s, sid);
 	}

@@ -1,7 +1,7 @@
 /*
  * subjects: secrets of persons, as the keeper told them in this window. Kept until the window ends,
- * so that an erasure is effective within one. Bounded: when SUBJECTS_MAX persons are known all are
- * forgotten, and asked again as they are met. Pure: requests go to the caller as frame items.
+ * so that an erasure is effective within one. Bounded: when as many persons are known as half of the
+ * slots all are forgotten, and asked again as they are met. Pure: requests go to the caller as frame items.
  *
  * The secrets lie in pages of their own (secret_map), wiped when forgotten.
  */
@@ -14,7 +14,8 @@
 
 enum {
 	SUBJECTS_SLOTS = 1 << 18, /* of 64 bytes: 16 MiB, touched as they fill */
-	SUBJECTS_MAX = SUBJECTS_SLOTS / 2,
+	SUBJECTS_SLOTS_LEAST =
+	    1 << 16,		   /* where no more may be locked; half is more than are wanted */
 	SUBJECTS_REQUESTS_MAX = 8, /* unanswered at a time */
 	SUBJECTS_WANTED_MAX = 16384,
 	SUBJECTS_RETRY_MS = 1000, /* after the keeper's refusal */
@@ -24,8 +25,9 @@ enum subject_state { SUBJECT_UNKNOWN, SUBJECT_ASKED, SUBJECT_KNOWN, SUBJECT_ERAS
 
 struct subjects;
 
-struct subjects *subjects_new(uint32_t *request); /* the worker's counter of requests */
-void subjects_free(struct subjects *s);		  /* wipes; NULL is fine */
+/* request: the worker's counter. NULL: not even the least may be locked (secret_shortage). */
+struct subjects *subjects_new(uint32_t *request);
+void subjects_free(struct subjects *s); /* wipes; NULL is fine */
 
 /* *secret: SUBJECT_SECRET_BYTES when known, borrowed until the next call that changes s. */
 enum subject_state subjects_find(const struct subjects *s,

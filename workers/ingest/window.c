@@ -30,6 +30,24 @@ windows_free(struct windows *w)
 	set_end(&w->next);
 }
 
+bool
+windows_reserve(const struct windows *w, struct err *e)
+{
+	struct data_key *keys[WINDOW_SETS * CLASSES_MAX] = {NULL};
+	enum seal_error why = SEAL_OK;
+	unsigned n = 0;
+
+	while (why == SEAL_OK && n < WINDOW_SETS * w->m->classes_n)
+		why = data_key_new(w->random, &keys[n++]);
+	for (unsigned i = 0; i < n; i++)
+		data_key_free(keys[i]);
+	if (why == SEAL_OK)
+		return true;
+	seal_fail(e, why, "data keys of %u classes", w->m->classes_n);
+	e->code = EXIT_CONFIG;
+	return false;
+}
+
 static int64_t
 life_ms(const struct windows *w)
 {

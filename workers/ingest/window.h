@@ -20,6 +20,7 @@ enum {
 	WINDOW_ASK_MS = 30000,	 /* a set not answered for so long is made anew: its times age */
 	WINDOW_RETRY_MS = 2000,	 /* after the keeper's refusal, doubled up to ... */
 	WINDOW_RETRY_MS_MAX = 15000,
+	WINDOW_SETS = 2, /* in use, and asked for */
 };
 
 struct window_key {
@@ -56,6 +57,11 @@ struct windows {
 void windows_init(struct windows *w, const struct model *m, const struct policy *p,
 		  uint32_t *request);
 void windows_free(struct windows *w); /* wipes */
+/*
+ * Takes the memory of all keys that will ever be held at a time, and keeps it for them: a limit of
+ * locked memory that is too low is found at the start (EXIT_CONFIG), and not by an event.
+ */
+MUSTCHECK bool windows_reserve(const struct windows *w, struct err *e);
 
 /*
  * Ends what is over; makes the next set when it is time. *ask: there is one to be asked

@@ -47,6 +47,7 @@ struct release {
 	struct id_table kids, sids;
 	uint8_t *slabs[SLABS_MAX];
 	unsigned slabs_n;
+	bool short_of_memory;
 	size_t secrets_n;
 	struct key *roles[RELEASE_KEYS_MAX]; /* opened with a member's key */
 	unsigned roles_n;
@@ -108,14 +109,19 @@ table_clear(struct id_table *t)
 	*t = (struct id_table){0};
 }
 
+/* NULL: no memory for it (secret_shortage). */
 static const uint8_t *
 secret_keep(struct release *r, const uint8_t *secret)
 {
 	size_t slab = r->secrets_n / SLAB_SECRETS, at = r->secrets_n % SLAB_SECRETS;
 
 	check(slab < SLABS_MAX);
-	if (slab == r->slabs_n)
-		r->slabs[r->slabs_n++] = secret_map((size_t)SLAB_SECRETS * SUBJECT_SECRET_BYTES);
+	if (slab == r->slabs_n) {
+		r->slabs[slab] = secret_map((size_t)SLAB_SECRETS * SUBJECT_SECRET_BYTES);
+		if (!r->slabs[slab])
+			return NULL;
+		r->slabs_n++;
+	}
 	uint8_t *to = r->slabs[slab] + at * SUBJECT_SECRET_BYTES;
 	memcpy(to, secret, SUBJECT_SECRET_BYTES);
 	r->secrets_n++;
@@ -326,6 +332,7 @@ wrap_take(struct release *r, const struct pg_result *res, unsigned row)
 		x->why = wrap_open(wrap, wrap_len, k, c.commit, &x->key);
 	if (x->why == SEAL_OK)
 		x->known = KNOWN_GOOD;
+	r->short_of_memory |= x->why == SEAL_SYSTEM;
 }
 
 static void
@@ -343,6 +350,7 @@ subject_take(struct release *r, const struct pg_result *res, unsigned row)
 	x->why = good ? SEAL_OK : SEAL_ERASED;
 	if (good)
 		x->secret = secret_keep(r, secret);
+	r->short_of_memory |= good && !x->secret;
 }
 
 /* Whoever is wanted still was not in the answer: no such envelope, or no such person. */
@@ -395,7 +403,12 @@ ask_once(struct release *r, const char *kids, const char *sids, struct err *e)
 		return err_context(e, "fetching keys");
 	answer_take(r, res);
 	pg_result_free(res);
-	return true;
+	if (!r->short_of_memory)
+		return true;
+	/* Nothing that could not be kept may pass for a value that does not open. */
+	r->short_of_memory = false;
+	forget(r);
+	return seal_fail(e, SEAL_SYSTEM, "the keys of these rows");
 }
 
 bool
