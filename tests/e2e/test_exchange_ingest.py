@@ -84,8 +84,10 @@ def events(n, first=0, **more):
 
 
 def origin(m):
-    h = dict(m.headers())
-    return h["s"].decode(), h["p"].decode(), int.from_bytes(h["o"][:8], "big")
+    (name, h), = m.headers()
+    end = 25 + h[24]
+    assert name == "o"
+    return h[25:end].decode(), h[end:].decode(), int.from_bytes(h[:8], "big")
 
 
 def record(m):

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "kafka_origin.h"
 #include "log.h"
 #include "mem.h"
 
@@ -16,7 +17,8 @@ enum {
 	TOPIC_ASK_MS = 100,	 /* one question for the topic, until it is there ... */
 	TOPIC_RETRY_MS = 500,	 /* ... and how often it is asked */
 	DELIVERY_TOLD_MS = 2000, /* a record under way for so long: that is told */
-	RECORD_AROUND = 1024,	 /* headers, and what the protocol adds to a record */
+	RECORD_AROUND = 1024,	 /* header, and what the protocol adds to a record */
+	FLIGHT_BYTES = 700,	 /* what is kept of a record under way beside it, roughly */
 	WHY_MAX = 256,
 };
 
@@ -28,6 +30,7 @@ struct exchange_pipe {
 	int event;
 	size_t bytes_max;
 	int64_t patience_ms; /* a record under way for longer has failed; 0: never */
+	struct buf origin;   /* the header of the record that is being sent */
 	bool ready;
 	struct mono ask_at;
 	bool failed; /* a delivery, or the producer as a whole */
@@ -211,6 +214,7 @@ exchange_close(struct exchange_pipe *x)
 		rd_kafka_destroy(x->rk);
 	if (x->event >= 0)
 		close(x->event);
+	buf_free(&x->origin);
 	free(x);
 }
 
@@ -291,32 +295,20 @@ exchange_bytes_max(const struct exchange_pipe *x)
 	return x->bytes_max;
 }
 
-static void
-number_write(uint8_t out[static 8], uint64_t n)
-{
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = (uint8_t)(n >> (56 - 8 * i));
-}
-
 bool
 exchange_send(struct exchange_pipe *x, const struct exchange_record *r, struct mono now,
 	      struct err *e)
 {
-	uint8_t offsets[16], layout[8];
-	struct flight *f =
-	    flight_add(x->flights, r->partition, r->offset, r->bytes->len + r->label_len, now);
+	struct flight *f = flight_add(x->flights, r->partition, r->offset,
+				      r->bytes->len + r->label_len + FLIGHT_BYTES, now);
 
-	number_write(offsets, (uint64_t)r->offset);
-	number_write(offsets + 8, (uint64_t)r->before);
-	number_write(layout, r->layout);
+	origin_write(&x->origin, r);
 	rd_kafka_resp_err_t err = rd_kafka_producev(
 	    x->rk, RD_KAFKA_V_RKT(x->topic), RD_KAFKA_V_PARTITION((int32_t)r->group),
 	    RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
 	    RD_KAFKA_V_VALUE(r->bytes->data, r->bytes->len),
-	    RD_KAFKA_V_HEADER("s", r->source, (ssize_t)strlen(r->source)),
-	    RD_KAFKA_V_HEADER("p", r->label, (ssize_t)r->label_len),
-	    RD_KAFKA_V_HEADER("o", offsets, r->before >= 0 ? sizeof offsets : 8),
-	    RD_KAFKA_V_HEADER("f", layout, sizeof layout), RD_KAFKA_V_OPAQUE(f), RD_KAFKA_V_END);
+	    RD_KAFKA_V_HEADER(ORIGIN_HEADER, x->origin.data, (ssize_t)x->origin.len),
+	    RD_KAFKA_V_OPAQUE(f), RD_KAFKA_V_END);
 	return !err || err_set(e, EXIT_UNAVAILABLE, "the exchange did not take a record: %s",
 			       rd_kafka_err2str(err));
 }

@@ -1,6 +1,6 @@
 /*
  * exchange: the topic that records go to in place of lanes (DESIGN 12): its partition is the key
- * group, its headers say where the record comes from. Idempotent and without gaps: what is
+ * group, its header says where the record comes from. Idempotent and without gaps: what is
  * delivered of a key group is always a beginning of what was handed over, which the lanes' marks
  * rely on. So the first delivery that fails ends this worker, and its successor reads again from
  * what the sources' groups know. And no record may be given up while others go on: librdkafka never

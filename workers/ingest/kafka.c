@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "kafka_origin.h"
 #include "log.h"
 #include "mem.h"
 

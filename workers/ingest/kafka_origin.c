@@ -1,60 +1,68 @@
-/*
- * kafka_origin: headers of the exchange: "s" source's name, "p" partition's label, "o" its offset,
- * and the one before it if there was one, "f" the layout of its fields; numbers are 8 bytes
- * big-endian.
- */
-#include "kafka_private.h"
+#include "kafka_origin.h"
 
-enum { NUMBER_BYTES = 8 };
+#include <string.h>
 
-static bool
-header_find(const rd_kafka_headers_t *all, const char *name, const char **p, size_t *n)
+enum {
+	NUMBER_BYTES = 8,
+	BEFORE_AT = NUMBER_BYTES,
+	LAYOUT_AT = 2 * NUMBER_BYTES,
+	NAME_N_AT = 3 * NUMBER_BYTES,
+	NAME_AT,
+};
+
+static void
+number_write(uint8_t *out, uint64_t n)
 {
-	const void *value;
-
-	if (rd_kafka_header_get_last(all, name, &value, n) || !value)
-		return false;
-	*p = value;
-	return true;
+	for (unsigned i = 0; i < NUMBER_BYTES; i++)
+		out[i] = (uint8_t)(n >> (56 - 8 * i));
 }
 
 static uint64_t
-number_read(const char *p)
+number_read(const uint8_t *p)
 {
 	uint64_t n = 0;
 
 	for (unsigned i = 0; i < NUMBER_BYTES; i++)
-		n = n << 8 | (uint8_t)p[i];
+		n = n << 8 | p[i];
 	return n;
 }
 
-static bool
-offsets_read(const rd_kafka_headers_t *all, struct source_event *ev)
+void
+origin_write(struct buf *out, const struct exchange_record *r)
 {
-	const char *p;
-	size_t n;
+	size_t name_n = strlen(r->source);
+	uint8_t fixed[NAME_AT];
 
-	if (!header_find(all, "o", &p, &n) || (n != NUMBER_BYTES && n != 2 * NUMBER_BYTES))
-		return false;
-	ev->from_offset = (int64_t)number_read(p);
-	ev->from_before = n == NUMBER_BYTES ? -1 : (int64_t)number_read(p + NUMBER_BYTES);
-	return true;
+	number_write(fixed, (uint64_t)r->offset);
+	number_write(fixed + BEFORE_AT, (uint64_t)r->before);
+	number_write(fixed + LAYOUT_AT, r->layout);
+	fixed[NAME_N_AT] = (uint8_t)name_n; /* at most NAME_BYTES_MAX */
+	buf_clear(out);
+	buf_add(out, fixed, sizeof fixed);
+	buf_add(out, r->source, name_n);
+	buf_add(out, r->label, r->label_len);
 }
 
 void
 origin_read(const rd_kafka_message_t *m, struct source_event *ev)
 {
 	rd_kafka_headers_t *all;
-	const char *source, *label, *layout;
-	size_t source_n, label_n, layout_n;
+	const void *value;
+	const uint8_t *p;
+	size_t n;
 
-	if (rd_kafka_message_headers(m, &all) || !header_find(all, "s", &source, &source_n) ||
-	    !header_find(all, "p", &label, &label_n) || !offsets_read(all, ev) ||
-	    !header_find(all, "f", &layout, &layout_n) || layout_n != NUMBER_BYTES)
+	if (rd_kafka_message_headers(m, &all) ||
+	    rd_kafka_header_get_last(all, ORIGIN_HEADER, &value, &n) || !value || n < NAME_AT)
 		return;
-	ev->from_source = source;
-	ev->from_source_len = source_n;
-	ev->from_label = label;
-	ev->from_label_len = label_n;
-	ev->from_layout = number_read(layout);
+	p = value;
+	size_t name_n = p[NAME_N_AT];
+	if (n - NAME_AT < name_n)
+		return;
+	ev->from_source = (const char *)p + NAME_AT;
+	ev->from_source_len = name_n;
+	ev->from_label = ev->from_source + name_n;
+	ev->from_label_len = n - NAME_AT - name_n;
+	ev->from_offset = (int64_t)number_read(p);
+	ev->from_before = (int64_t)number_read(p + BEFORE_AT);
+	ev->from_layout = number_read(p + LAYOUT_AT);
 }

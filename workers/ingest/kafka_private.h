@@ -121,7 +121,4 @@ void slot_unassign(struct kafka *k, unsigned slot);
 void slot_suspect(struct kafka *k, unsigned slot, struct mono now);
 void suspects_look(struct kafka *k, struct mono now); /* may set k->alarm: a loss */
 
-/* Where an event of the exchange comes from, by its headers. */
-void origin_read(const rd_kafka_message_t *m, struct source_event *ev);
-
 #endif

@@ -85,7 +85,7 @@ struct source_event {
 	const char *reason;
 	/*
 	 * With origins: source, partition's label and offset that the event had before the
-	 * exchange; NULL: its headers do not say so.
+	 * exchange; NULL: its header does not say so.
 	 */
 	const char *from_source, *from_label;
 	size_t from_source_len, from_label_len;

@@ -50,7 +50,7 @@ record_read(struct relay *r, const struct source_event *ev, struct record *rec, 
 	const struct model *m = r->m;
 
 	if (!ev->from_source)
-		return strange(r, ev, "headers are missing", e);
+		return strange(r, ev, "its header is missing", e);
 	int source = model_source_find(m, ev->from_source, ev->from_source_len);
 	if (source < 0 || (unsigned)source == r->exchange)
 		return other_file(r, ev, "its source is not in ours", e);
