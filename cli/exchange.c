@@ -222,6 +222,59 @@ settings_judge(struct plan *p, const struct settings *s)
 			      x->topic, s->retention_ms, x->retention_us / 1000);
 }
 
+/* Whether lanes of this pipeline have read that topic, or, not `same`, any other. */
+static bool
+topic_was_read(struct plan *p, bool same, bool *was, struct err *e)
+{
+	const char *params[] = {p->model->pipeline.s, p->model->exchange.topic,
+				same ? "true" : "false"};
+
+	*was = false;
+	return !p->admin_there ||
+	       plan_ask(p,
+			"SELECT EXISTS (SELECT FROM admin_schema.pipeline l"
+			" JOIN admin_schema.key_range r ON r.pipeline = l.id"
+			" CROSS JOIN unnest(r.partition, r.next) u (id, next)"
+			" JOIN admin_schema.partition p ON p.pipeline = l.id AND p.id = u.id"
+			" JOIN admin_schema.source s ON s.pipeline = l.id AND s.id = p.source"
+			" WHERE l.name = $1 AND s.name = '" SOURCE_EXCHANGE_NAME "' AND u.next > 0"
+			" AND starts_with(p.label, $2 || '/') = $3::boolean)",
+			params, was, e);
+}
+
+/*
+ * A topic that lanes have read is gone. One in its place would begin at 0 again, and they would
+ * skip all of it that is below their positions.
+ */
+static bool
+topic_missing(struct plan *p, struct err *e)
+{
+	const struct exchange *x = &p->model->exchange;
+	bool this_one, another;
+
+	if (!topic_was_read(p, true, &this_one, e) || !topic_was_read(p, false, &another, e))
+		return false;
+	if (this_one) {
+		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,
+			      "exchange topic %s is gone, and lanes have positions in it: name "
+			      "another topic, and set the sources' consumer groups back to where "
+			      "nothing was lost yet; what was applied will be dropped",
+			      x->topic);
+		return true;
+	}
+	plan_add_kind(p, CHANGE_TOPIC, '+', NULL,
+		      "exchange topic %s at %s: %u partitions, one for each key group, replication "
+		      "%u; events are deleted after %" PRId64 " h",
+		      x->topic, x->brokers, p->model->groups, x->replication,
+		      x->retention_us / INT64_C(3600000000));
+	if (another)
+		plan_add_kind(
+		    p, CHANGE_NOTE, 'i', NULL,
+		    "the exchange was another topic before: what lanes have not read of it "
+		    "by now is lost, unless the sources' consumer groups are set back");
+	return true;
+}
+
 bool
 plan_exchange(struct plan *p, struct err *e)
 {
@@ -241,19 +294,14 @@ plan_exchange(struct plan *p, struct err *e)
 	if (!good)
 		return false;
 	if (!n)
-		plan_add_kind(p, CHANGE_TOPIC, '+', NULL,
-			      "exchange topic %s at %s: %u partitions, one for each key group, "
-			      "replication %u; events are deleted after %" PRId64 " h",
-			      x->topic, x->brokers, m->groups, x->replication,
-			      x->retention_us / INT64_C(3600000000));
-	else if ((unsigned)n != m->groups)
+		return topic_missing(p, e);
+	if ((unsigned)n != m->groups)
 		plan_add_kind(
 		    p, CHANGE_REFUSED, '!', NULL,
 		    "exchange topic %s has %d partitions, and the pipeline has %u groups: "
 		    "each group is one partition; name another topic, or delete this one",
 		    x->topic, n, m->groups);
-	if (n)
-		settings_judge(p, &s);
+	settings_judge(p, &s);
 	return true;
 }
 
@@ -325,12 +373,14 @@ exchange_make(const struct model *m, struct err *e)
 	rd_kafka_NewTopic_t *topic =
 	    rd_kafka_NewTopic_new(x->topic, (int)m->groups, (int)x->replication, why, sizeof why);
 	bool good = topic || err_set(e, EXIT_CONFIG, "%s", why);
-	good = good &&
-	       (!rd_kafka_NewTopic_set_config(topic, "cleanup.policy", "delete") ||
-		err_set(e, EXIT_BUG, "topic's cleanup.policy")) &&
-	       setting(topic, "retention.ms", (uint64_t)x->retention_us / 1000, e) &&
-	       setting(topic, "max.message.bytes", model_exchange_bytes(m), e) &&
-	       topic_create(rk, topic, e);
+	good =
+	    good &&
+	    (!rd_kafka_NewTopic_set_config(topic, "cleanup.policy", "delete") ||
+	     err_set(e, EXIT_BUG, "topic's cleanup.policy")) &&
+	    setting(topic, "retention.ms", (uint64_t)x->retention_us / 1000, e) &&
+	    setting(topic, "max.message.bytes", model_exchange_bytes(m), e) &&
+	    (x->replication < 3 || setting(topic, "min.insync.replicas", x->replication - 1, e)) &&
+	    topic_create(rk, topic, e);
 	if (topic)
 		rd_kafka_NewTopic_destroy(topic);
 	rd_kafka_destroy(rk);

@@ -342,7 +342,7 @@ relay_stop(struct worker *w)
 
 	if (!r)
 		return;
-	/* Who has everything has nobody to leave it to; at its return it need not wait for others. */
+	/* Who has everything has nobody to leave it to; it need not wait at its return. */
 	if (w->draining && r->ours_n < r->m->groups)
 		member_leave(r->member);
 	member_close(r->member);

@@ -33,7 +33,7 @@ struct relay_partition {
 	enum partition_kind kind;
 	bool wanted, asked; /* its id */
 	uint32_t told;	    /* 1 << lane: it knows the id */
-	/* By key group: all its events below are in, or on their way to the lane; owned, or NULL. */
+	/* By key group: all events below are in, or on their way to the lane; owned, or NULL. */
 	int64_t *marks;
 };
 
