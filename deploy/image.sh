@@ -11,12 +11,16 @@ version=$(cat VERSION)
 tag=localhost/weir:$version
 base=localhost/weir-base:12
 date=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y VERSION)}
-log=$(mktemp)
+log=$(mktemp) id=$(mktemp)
 work=
-trap 'rm -rf "$log" $work' EXIT
+trap 'rm -rf "$log" "$id" $work' EXIT
+# One at a time: what another build has named must not go before it was written.
+mkdir -p /var/lib/containers
+exec 9>/var/lib/containers/weir-image.lock
+flock 9
 
 buildah() {
-	deploy/rooted buildah --storage-driver vfs "$@"
+	deploy/rooted buildah --storage-driver vfs "$@" 9>&-
 }
 
 # step WORDS COMMAND ...: what it says is shown only where it fails.
@@ -38,12 +42,14 @@ base_make() {
 }
 
 buildah inspect --type image "$base" >/dev/null 2>&1 || step "BASE    Debian 12, by debootstrap, once" base_make
-former=$(buildah images -q --filter "reference=$tag" 2>/dev/null || true)
+former=$(buildah images -q "$tag" 2>/dev/null || true)
 step "BUILD   weir:$version from $base" buildah bud --isolation chroot --pull-never --timestamp "$date" \
-	--identity-label=false --build-arg BASE="$base" --build-arg VERSION="$version" -f deploy/Dockerfile -t "$tag" .
-now=$(buildah images -q "$tag")
-# Without a name nobody finds it any more, and its files would stay.
-[ -z "$former" ] || [ "$former" = "$now" ] || buildah rmi "$former" >/dev/null 2>&1 || true
+	--identity-label=false --iidfile "$id" --build-arg BASE="$base" --build-arg VERSION="$version" -f deploy/Dockerfile -t "$tag" .
+# Without a name nobody finds the former one any more, and its files would stay.
+case $(cat "$id") in
+	*"${former:-sha256}"*) ;;
+	*) buildah rmi "$former" >/dev/null 2>&1 || true ;;
+esac
 [ $# = 0 ] || step "WRITE   $1" buildah push "$tag" "oci-archive:$1:weir:$version"
 buildah images --format "weir:$version  {{.Size}}  {{.ID}}" "$tag"
 buildah inspect --type image --format 'user {{.OCIv1.Config.User}}, entry point {{.OCIv1.Config.Entrypoint}}' "$tag"
