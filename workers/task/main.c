@@ -31,6 +31,10 @@ static const char *const settings[] = {
     "statement_timeout=60s",
     "idle_in_transaction_session_timeout=30s",
     "client_connection_check_interval=5s",
+    /* A host that is lost leads no longer than this. */
+    "tcp_keepalives_idle=10",
+    "tcp_keepalives_interval=5",
+    "tcp_keepalives_count=3",
     NULL,
 };
 
@@ -68,6 +72,7 @@ connected(struct task *t, struct err *e)
 		return true;
 	pg_close(t->chore.pg);
 	t->chore.pg = NULL;
+	t->chore.leads = false;
 	if (!pg_connect(t->dsn, "weir task", settings, CONNECT_MS_MAX, &t->chore.pg, e))
 		return false;
 	pg_on_wait(t->chore.pg, serve, t->w);
@@ -78,9 +83,12 @@ static bool
 turn(struct task *t, struct err *e)
 {
 	uint64_t before = t->chore.emptied;
-	bool good = connected(t, e) && task_segments(&t->chore, e) && task_retain(&t->chore, e) &&
-		    task_partitions(&t->chore, e) && task_aggregates(&t->chore, e);
+	bool good = connected(t, e) && task_leads(&t->chore, e);
 
+	if (!good || !t->chore.leads)
+		return good;
+	good = task_segments(&t->chore, e) && task_retain(&t->chore, e) &&
+	       task_partitions(&t->chore, e) && task_aggregates(&t->chore, e);
 	metric_add(t->w->page, METRIC_SEGMENTS_DROPPED, t->chore.emptied - before);
 	metric_set(t->w->page, METRIC_STATE_SEGMENTS, t->chore.holding);
 	return good;

@@ -1,6 +1,7 @@
 /*
  * task: background SQL of one pipeline, each chore a few statements, none in a hurry.
  *
+ *   lead       one supervisor of several does what follows
  *   segment    the slot of admin_schema.state that new state goes to moves on when it is large, and
  *              a slot whose every row is superseded is emptied
  *   retain     closed shard rows and old runs go
@@ -30,6 +31,7 @@ struct chore {
 	struct pg *pg;
 	const char *name; /* of the pipeline; borrowed */
 	int32_t pipeline;
+	bool leads;			   /* of all supervisors, in this session */
 	uint64_t emptied;		   /* slots, in all */
 	uint64_t holding;		   /* slots that hold rows */
 	struct mono probe_at[STATE_SLOTS]; /* when it is worth looking again for rows that count */
@@ -39,6 +41,8 @@ struct chore {
 
 /* EXIT_CONFIG: no such pipeline. */
 MUSTCHECK bool task_pipeline(struct pg *pg, const char *name, int32_t *id, struct err *e);
+/* c->leads: the chores are ours, and nobody else's as long as our session lives. */
+MUSTCHECK bool task_leads(struct chore *c, struct err *e);
 MUSTCHECK bool task_segments(struct chore *c, struct err *e);
 MUSTCHECK bool task_retain(struct chore *c, struct err *e);
 MUSTCHECK bool task_partitions(struct chore *c, struct err *e);
