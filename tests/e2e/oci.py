@@ -42,6 +42,12 @@ def unavailable():
     return f"this system gives no namespaces: {tried.stderr.strip()}" if tried.returncode else None
 
 
+def in_chroot():
+    """Whether / is a directory of a mount and no mount."""
+    with open("/proc/self/mountinfo") as f:
+        return not any(line.split()[4] == "/" for line in f)
+
+
 def build(archive):
     """The archive of the image, by the project's own script; what it says is shown."""
     print()
@@ -213,7 +219,12 @@ class Container:
     def execute(self, *words, user=None, timeout=60):
         """Another process in it, as `docker exec`; the finished process, with its output as text."""
         uid, gid = user or (self.config["process"]["user"][k] for k in ("uid", "gid"))
-        return self._runc("exec", "--user", f"{uid}:{gid}", self.name, *words, check=False, timeout=timeout)
+        if not in_chroot():
+            return self._runc("exec", "--user", f"{uid}:{gid}", self.name, *words, check=False, timeout=timeout)
+        # There a mount namespace begins outside of the chroot, and runc, which enters the container's, with it.
+        return subprocess.run(["nsenter", "--target", str(self.pid), "--mount", "--pid", "--ipc", "--uts", "--root", "--wd",
+                               "--setuid", str(uid), "--setgid", str(gid), *map(str, words)], text=True,
+                              capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout, env={})
 
     def _runc(self, *words, check=True, timeout=60):
         done = subprocess.run([RUNC, self.directory / "state", *map(str, words)], text=True, capture_output=True,
