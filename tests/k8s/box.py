@@ -26,6 +26,8 @@ NODE, DNS = "10.88.77.1", "10.88.77.2"  # addresses of the box itself; pods have
 SERVICES = "10.96.0.0/16"
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 PR_SET_PDEATHSIG = 1
+MNT_DETACH = 2
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}  # the system call, which the C library does not have
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,8 +82,6 @@ def outside(command):
         signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
-        if os.path.ismount(directory / "root"):  # where the machine's mounts are shared with every namespace
-            run("umount", "-R", "-l", directory / "root")
         shutil.rmtree(directory, ignore_errors=True)
     return code if code >= 0 else 128 - code
 
@@ -89,16 +89,35 @@ def outside(command):
 # ---- inside ----
 def enter_root(directory):
     """
-    The root again, as a mount point: containers can leave only such a one, which a chroot is not. What is mounted
-    from here on is seen by nobody outside.
+    The root again, as a mount of its own, and the first one of this namespace: where a process lands that enters the
+    namespace, and what a container leaves behind. Below a chroot neither is so: there, the first one is the machine's.
     """
-    subprocess.run(["mount", "--make-rprivate", "/"], stderr=subprocess.DEVNULL)  # refused below a chroot
-    root = directory / "root"
+    here, root = os.open("/", os.O_RDONLY), directory / "root"
+    to_first_root()
+    run("mount", "--make-rprivate", "/")
+    os.fchdir(here)
+    os.chroot(".")
     root.mkdir()
     run("mount", "--rbind", "/", root)
-    run("mount", "--make-rprivate", root)
-    os.chroot(root)
-    os.chdir("/")
+    new = os.open(root, os.O_RDONLY)
+    to_first_root()
+    os.fchdir(new)
+    system(libc.syscall(PIVOT_ROOT[os.uname().machine], b".", b"."))
+    system(libc.umount2(b".", MNT_DETACH))
+    for fd in (here, new):
+        os.close(fd)
+
+
+def to_first_root():
+    """Whoever enters a namespace of mounts begins at its root, even one who is there already."""
+    fd = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    system(libc.setns(fd, CLONE_NEWNS))
+    os.close(fd)
+
+
+def system(result):
+    if result != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def mount_system(directory):

@@ -123,7 +123,7 @@ class Cluster:
         pki = self.pki
         self._spawn(
             "api", self.programs / "kube-apiserver", "--etcd-servers", etcd, "--bind-address", "127.0.0.1",
-            "--secure-port", API, "--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction",
+            "--secure-port", API, "--authorization-mode", "Node,RBAC", "--allow-privileged=true", "--enable-admission-plugins", "NodeRestriction",
             # Its own address is loopback, which may not be published: nothing in this cluster asks the API.
             "--advertise-address", "127.0.0.1", "--endpoint-reconciler-type", "none",
             "--service-cluster-ip-range", box.SERVICES,
@@ -228,7 +228,8 @@ disabled_plugins = [{', '.join(f'"io.containerd.snapshotter.v1.{s}"' for s in ("
 
     # ---- asking it ----
     def kubectl(self, *args, input=None, check=True, timeout=120):
-        """The result, with stdout and stderr as text."""
+        """The result, with stdout and stderr as text; fails too when a part of the cluster has ended meanwhile."""
+        self.check()
         done = subprocess.run([self.programs / "kubectl", "--kubeconfig", self.kubeconfig, *map(str, args)], text=True,
                               capture_output=True, input=input, timeout=timeout)
         if check and done.returncode != 0:
@@ -248,11 +249,9 @@ disabled_plugins = [{', '.join(f'"io.containerd.snapshotter.v1.{s}"' for s in ("
         return json.loads(self.kubectl("get", *args, "-o", "json").stdout)
 
     def _answers(self, path):
-        self.check()
         return self.kubectl("get", "--raw", path, check=False).returncode == 0
 
     def _node_is_ready(self):
-        self.check()
         for node in self.get("nodes")["items"]:
             if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", [])):
                 return True

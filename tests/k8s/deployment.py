@@ -75,7 +75,10 @@ class Deployment:
         def ended():
             conditions = self.pods.get("job", "weir-apply")["status"].get("conditions", [])
             return {c["type"] for c in conditions if c["status"] == "True"} & {"Complete", "Failed"}
-        assert wait_for("the end of `weir apply`", ended, seconds, 0.3) == {"Complete"}, self.pods.story("apply")
+        try:
+            assert wait_for("the end of `weir apply`", ended, seconds, 0.3) == {"Complete"}
+        except (AssertionError, TimeoutError):
+            raise AssertionError(f"`weir apply` did not complete\n{self.pods.story('apply')}") from None
 
     # ---- the warehouse ----
     def query(self, sql, *values):

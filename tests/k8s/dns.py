@@ -21,7 +21,7 @@ def serve(api, address, node):
     while True:
         question, peer = s.recvfrom(512)
         try:
-            s.sendto(answer(question, lambda name: lookup(api, name)), peer)
+            s.sendto(answer(question, lambda name: lookup(api, name, node)), peer)
         except (OSError, IndexError, KeyError, struct.error) as error:
             print(f"dns: {error!r}", file=sys.stderr, flush=True)
 

@@ -20,7 +20,7 @@ def test_a_second_apply_changes_nothing(scaled):
 
 
 @pytest.mark.parametrize("right, wrong, said", [
-    ("livenessProbe:", "livelinessProbe:", "unknown field"),
+    ("livenessProbe:", "livelinessProbe:", "field not declared in schema"),
     ("unhealthyPodEvictionPolicy: AlwaysAllow", "unhealthyPodEvictionPolicy: Always", "unhealthyPodEvictionPolicy"),
     ("maxReplicas: 8", "maxReplicas: 0", "maxReplicas"),
     ("serviceName: weir-lanes", "serviceName: weir-other", "updates to statefulset spec"),
