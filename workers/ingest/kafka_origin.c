@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "kafka_private.h"
+
 enum {
 	NUMBER_BYTES = 8,
 	BEFORE_AT = NUMBER_BYTES,
@@ -44,7 +46,7 @@ origin_write(struct buf *out, const struct exchange_record *r)
 }
 
 void
-origin_read(const rd_kafka_message_t *m, struct source_event *ev)
+origin_read(const struct rd_kafka_message_s *m, struct source_event *ev)
 {
 	rd_kafka_headers_t *all;
 	const void *value;

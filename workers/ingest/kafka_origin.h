@@ -7,12 +7,12 @@
 #ifndef INGEST_KAFKA_ORIGIN_H
 #define INGEST_KAFKA_ORIGIN_H
 
-#include <librdkafka/rdkafka.h>
-
 #include "exchange.h"
 #include "source.h"
 
 #define ORIGIN_HEADER "o"
+
+struct rd_kafka_message_s; /* librdkafka's rd_kafka_message_t */
 
 /* The header's bytes, in place of what out has. */
 void origin_write(struct buf *out, const struct exchange_record *r);
@@ -21,6 +21,6 @@ void origin_write(struct buf *out, const struct exchange_record *r);
  * Borrowed from the message. ev->from_source stays NULL where the header is missing, or is none of
  * ours.
  */
-void origin_read(const rd_kafka_message_t *m, struct source_event *ev);
+void origin_read(const struct rd_kafka_message_s *m, struct source_event *ev);
 
 #endif
