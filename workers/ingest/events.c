@@ -73,8 +73,25 @@ rid_head(const uint8_t rid[static RID_BYTES])
 }
 
 /*
- * A dead letter goes to the lane of its rid. It keeps a digest, and its bytes only sealed; then the
- * digest is of the sealed bytes, since one of the event would tell who guesses it that he is right.
+ * Where the event would have gone if it has a key at all: another life may find it good (its time
+ * lies no longer ahead), and then must meet the same positions. Else by its rid.
+ */
+static uint32_t
+dead_group(const struct ingest *in, const struct ingest_partition *part,
+	   const struct source_event *ev, const struct record *r)
+{
+	uint8_t rid[RID_BYTES];
+
+	if (r->key_len && r->key_len <= KEY_BYTES_MAX)
+		return keyhash_group(keyhash64(in->parts.hash_key, r->key, r->key_len),
+				     in->m->groups);
+	rid_get(in, part, ev, r, rid);
+	return keyhash_group(rid_head(rid), in->m->groups);
+}
+
+/*
+ * A dead letter keeps a digest, and its bytes only sealed; then the digest is of the sealed bytes,
+ * since one of the event would tell who guesses it that he is right.
  */
 static void
 dead_make(const struct ingest *in, const struct ingest_partition *part,
@@ -82,6 +99,7 @@ dead_make(const struct ingest *in, const struct ingest_partition *part,
 {
 	struct record *r = &d->record;
 
+	r->kg = dead_group(in, part, ev, r);
 	r->kind = RECORD_DEAD;
 	r->has_time = false;
 	r->time_us = 0;
@@ -95,9 +113,6 @@ dead_make(const struct ingest *in, const struct ingest_partition *part,
 		digest_dead(in->parts.hash_key, r->body, r->body_len, r->digest);
 	else
 		digest_dead(in->parts.hash_key, ev->data, ev->len, r->digest);
-	uint8_t rid[RID_BYTES];
-	rid_get(in, part, ev, r, rid);
-	r->kg = keyhash_group(rid_head(rid), in->m->groups);
 }
 
 /* The person that the record's values are bound to, if it has one. */
