@@ -30,7 +30,7 @@ struct exchange_record {
 	const char *label;  /* of the source's partition */
 	size_t label_len;
 	int64_t offset;
-	/* Of the record of its partition that went to this group before it; -1: none in our life. */
+	/* Of the record of its partition that went to this group before it; -1: none by us. */
 	int64_t before;
 	uint64_t layout;	 /* wire_layout of its source */
 	const struct buf *bytes; /* as wire_record_write writes them; copied */
