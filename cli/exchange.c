@@ -308,13 +308,19 @@ plan_exchange(struct plan *p, struct err *e)
 /* ---- doing ---- */
 
 static bool
-setting(rd_kafka_NewTopic_t *topic, const char *key, uint64_t value, struct err *e)
+setting(rd_kafka_NewTopic_t *topic, const char *key, const char *value, struct err *e)
+{
+	return !rd_kafka_NewTopic_set_config(topic, key, value) ||
+	       err_set(e, EXIT_BUG, "topic's %s", key);
+}
+
+static bool
+number(rd_kafka_NewTopic_t *topic, const char *key, uint64_t value, struct err *e)
 {
 	char text[24];
 
 	snprintf(text, sizeof text, "%" PRIu64, value);
-	return !rd_kafka_NewTopic_set_config(topic, key, text) ||
-	       err_set(e, EXIT_BUG, "topic's %s", key);
+	return setting(topic, key, text, e);
 }
 
 static bool
@@ -374,12 +380,12 @@ exchange_make(const struct model *m, struct err *e)
 	    rd_kafka_NewTopic_new(x->topic, (int)m->groups, (int)x->replication, why, sizeof why);
 	bool good = topic || err_set(e, EXIT_CONFIG, "%s", why);
 	good =
-	    good &&
-	    (!rd_kafka_NewTopic_set_config(topic, "cleanup.policy", "delete") ||
-	     err_set(e, EXIT_BUG, "topic's cleanup.policy")) &&
-	    setting(topic, "retention.ms", (uint64_t)x->retention_us / 1000, e) &&
-	    setting(topic, "max.message.bytes", model_exchange_bytes(m), e) &&
-	    (x->replication < 3 || setting(topic, "min.insync.replicas", x->replication - 1, e)) &&
+	    good && setting(topic, "cleanup.policy", "delete", e) &&
+	    /* Else the clock of an ingest, if it is behind, would have its records deleted. */
+	    setting(topic, "message.timestamp.type", "LogAppendTime", e) &&
+	    number(topic, "retention.ms", (uint64_t)x->retention_us / 1000, e) &&
+	    number(topic, "max.message.bytes", model_exchange_bytes(m), e) &&
+	    (x->replication < 3 || number(topic, "min.insync.replicas", x->replication - 1, e)) &&
 	    topic_create(rk, topic, e);
 	if (topic)
 		rd_kafka_NewTopic_destroy(topic);

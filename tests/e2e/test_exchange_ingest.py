@@ -7,7 +7,7 @@ import signal
 
 import msgpack
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, TopicPartition
 
 import sealing
 from ports import wait_for
@@ -140,6 +140,7 @@ def test_records_equal_the_events(make_weir, kafka):
     kafka.produce(side.topic, events(2000) + [b"no event"])
     wait_for("the records", lambda: side.count() == 2001, 30 * SLOW, 0.2)
     messages = side.records()
+    assert {m.timestamp()[0] for m in messages} == {TIMESTAMP_LOG_APPEND_TIME}  # retention goes by the broker's clock
     dead = [m for m in messages if record(m)[0] & 3 == 2]
     live = [m for m in messages if record(m)[0] & 3 == 0]
     assert len(dead) == 1 and len(live) == 2000

@@ -53,12 +53,12 @@ def produce(kafka, topics, streams):
 
 
 def rises_with_the_clock(watch, since, floor):
-    """While nothing is committed: exact to a second or two, and a second a second."""
+    """While nothing is committed: exact to what it took to come here, and a second a second."""
     first = watch.until("its age", lambda v: v >= floor)
     at = time.time()
     watch.until("a rise", lambda v: v >= first + 2)
     assert time.time() - at < 4 * SLOW
-    assert watch.samples[-1][1] > time.time() - since - 2 * SLOW, "it is at least as old as the first one"
+    assert watch.samples[-1][1] > time.time() - since - 5 * SLOW, "it is at least as old as the first one"
 
 
 def test_backlog_of_the_exchange(make_weir, database, connection, kafka, topics):
