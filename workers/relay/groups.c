@@ -160,11 +160,13 @@ groups_frontiers(struct relay *r)
 		if (!g->started)
 			continue;
 		r->ops->frontier(r->driver, r->ours[i], &f);
+		backlog += f.backlog;
+		if (g->stopped)
+			continue;
 		if (f.next > g->next)
 			g->next = f.next;
 		g->caught_up = f.caught_up;
 		g->waits_us = f.waits_us;
-		backlog += f.backlog;
 	}
 	metric_source_set(r->w->page, r->exchange, METRIC_SOURCE_BACKLOG, backlog);
 }

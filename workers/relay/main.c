@@ -268,6 +268,8 @@ waits_tell(struct relay *r)
 {
 	const char *why = member_trouble(r->member);
 
+	if (!why && r->stopped)
+		why = r->stopped_why;
 	if (!why)
 		why = r->ops->trouble(r->driver);
 	if (why)

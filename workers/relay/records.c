@@ -17,31 +17,48 @@ strange(const struct relay *r, const struct source_event *ev, const char *why, s
 		       r->source.topic, ev->slot, (long long)ev->offset, why);
 }
 
-/* No error of the data: the pipeline file was changed while the exchange was not empty. */
+/*
+ * Fields have no names in a record: one of another layout would be read as something else. No error
+ * of the data: the pipeline file was changed while the exchange was not empty. *why: for people.
+ */
 static bool
-other_file(const struct relay *r, const struct source_event *ev, const char *why, struct err *e)
+of_other_file(struct relay *r, const struct source_event *ev, char *why, size_t n)
 {
-	return err_set(e, EXIT_CONFIG,
-		       "topic %s partition %u offset %lld was written under another pipeline file "
-		       "or version: %s. Lanes of that file must read the exchange to its end "
-		       "first, with every ingest stopped",
-		       r->source.topic, ev->slot, (long long)ev->offset, why);
+	int found = model_source_find(r->m, ev->from_source, ev->from_source_len);
+	unsigned source = (unsigned)found;
+
+	if (found < 0 || source == r->exchange) {
+		snprintf(why, n, "its source is not in ours");
+		return true;
+	}
+	if (!r->layouts[source])
+		r->layouts[source] = wire_layout(&r->m->sources[source]);
+	if (r->layouts[source] == ev->from_layout)
+		return false;
+	snprintf(why, n, "the fields of source %s are others, or its cluster or generation",
+		 r->m->sources[source].name.s);
+	return true;
 }
 
-/* Fields have no names in a record: one of another layout would be read as something else. */
-static bool
-layout_check(struct relay *r, const struct source_event *ev, unsigned source, struct err *e)
+/*
+ * The group is read no further, by us: what came before goes on to be committed, what comes behind
+ * waits as well, for lanes of the file that it was written under.
+ */
+static void
+group_stop(struct relay *r, const struct source_event *ev, const char *why)
 {
-	const struct source *s = &r->m->sources[source];
-	char why[NAME_BYTES_MAX + 96];
+	struct group *g = &r->groups[ev->slot];
 
-	if (!r->layouts[source])
-		r->layouts[source] = wire_layout(s);
-	if (r->layouts[source] == ev->from_layout)
-		return true;
-	snprintf(why, sizeof why,
-		 "the fields of source %s are others, or its cluster or generation", s->name.s);
-	return other_file(r, ev, why, e);
+	g->stopped = true;
+	g->caught_up = false;
+	g->waits_us = event_since(ev);
+	r->ops->pause(r->driver, ev->slot, true);
+	if (!r->stopped++)
+		snprintf(r->stopped_why, sizeof r->stopped_why,
+			 "topic %s partition %u offset %lld was written under another pipeline "
+			 "file or version: %s. Lanes of that file must read the exchange to its "
+			 "end, with every ingest stopped",
+			 r->source.topic, ev->slot, (long long)ev->offset, why);
 }
 
 static bool
@@ -52,10 +69,7 @@ record_read(struct relay *r, const struct source_event *ev, struct record *rec, 
 	if (!ev->from_source)
 		return strange(r, ev, "its header is missing", e);
 	int source = model_source_find(m, ev->from_source, ev->from_source_len);
-	if (source < 0 || (unsigned)source == r->exchange)
-		return other_file(r, ev, "its source is not in ours", e);
-	if (!layout_check(r, ev, (unsigned)source, e))
-		return false;
+	check(source >= 0); /* of_other_file */
 	rec->fields = r->fields;
 	pack_reader_start(&r->reader, (const uint8_t *)ev->data, ev->len);
 	if (!wire_record_read(&r->reader, rec) || !pack_reader_end(&r->reader))
@@ -66,7 +80,7 @@ record_read(struct relay *r, const struct source_event *ev, struct record *rec, 
 	/* Each pipeline hashes under a key of its own, also one that had the name before. */
 	if (rec->kind != RECORD_DEAD &&
 	    rec->kg != keyhash_group(keyhash64(r->hash_key, rec->key, rec->key_len), m->groups))
-		return other_file(r, ev, "its key would be of another key group", e);
+		return strange(r, ev, "its key would be of another key group", e);
 	if (rec->offset != ev->from_offset || rec->offset < 0)
 		return strange(r, ev, "header and record have different offsets", e);
 	if (!ev->from_label_len || ev->from_label_len > PARTITION_LABEL_MAX)
@@ -165,8 +179,15 @@ hold(struct relay *r, const struct source_event *ev)
 bool
 record_take(struct relay *r, const struct source_event *ev, struct mono now, struct err *e)
 {
+	char why[NAME_BYTES_MAX + 96];
 	struct record rec;
 
+	if (r->groups[ev->slot].stopped)
+		return true;
+	if (ev->from_source && of_other_file(r, ev, why, sizeof why)) {
+		group_stop(r, ev, why);
+		return true;
+	}
 	if (!record_read(r, ev, &rec, e))
 		return false;
 	struct relay_partition *p = record_partition(r, ev, rec.source);

@@ -53,6 +53,7 @@ struct spent { /* bytes under way */
 
 struct group {
 	bool ours, found, started;
+	bool stopped; /* its next record is of another pipeline file */
 	unsigned lane;
 	struct relay_partition *partition; /* of the exchange; NULL: OWN has not come */
 	int64_t next, sent, committed;
@@ -104,6 +105,8 @@ struct relay {
 	struct pack_reader reader;
 	struct value fields[FIELDS_MAX];
 	uint8_t hash_key[HASH_KEY_BYTES];
+	unsigned stopped; /* groups, and why the first of them is */
+	char stopped_why[512];
 	uint64_t layouts[SOURCES_MAX]; /* of our sources; 0: not asked for yet */
 	struct source_event events[SOURCE_BATCH_MAX];
 	struct held *held_first, *held_last;
