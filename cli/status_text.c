@@ -124,6 +124,24 @@ figures_text(const json_t *root, struct buf *out)
 	buf_byte(out, '\n');
 }
 
+/* What a person does about it; NULL: what that is stands in the reason itself. */
+static const char *
+unready_next(const char *dependency)
+{
+	static const char *const next[][2] = {
+	    {"warehouse", "see that the database serves; sources pause, and all goes on by itself"},
+	    {"source", "see that the broker or the file is there; the rest goes on meanwhile"},
+	    {"peers", "a minute's patience; if it lasts, the supervisor's log"},
+	    {"worker", "a moment's patience; if it lasts, the supervisor's log"},
+	    {"drain", "wait for its end: what is under way is being finished"},
+	};
+
+	for (unsigned i = 0; i < sizeof next / sizeof *next; i++)
+		if (!strcmp(next[i][0], dependency))
+			return next[i][1];
+	return NULL;
+}
+
 static void
 unready_text(const json_t *root, struct buf *out)
 {
@@ -133,10 +151,15 @@ unready_text(const json_t *root, struct buf *out)
 
 	json_array_foreach(items, i, item)
 	{
-		buf_printf(
-		    out, "not ready: %s, for %s s: %s\n", text_of(item, "dependency", a, sizeof a),
-		    text_of(item, "seconds", b, sizeof b), text_of(item, "why", c, sizeof c));
+		buf_printf(out, "not ready: %s", text_of(item, "dependency", a, sizeof a));
+		if (json_object_get(item, "seconds"))
+			buf_printf(out, ", for %s s", text_of(item, "seconds", b, sizeof b));
+		buf_printf(out, ": %s\n", text_of(item, "why", c, sizeof c));
 	}
+	const char *first = text_of(json_array_get(items, 0), "dependency", a, sizeof a);
+	const char *next = unready_next(first);
+	if (next)
+		buf_printf(out, "Next: %s\n", next);
 }
 
 /* The last death of each worker that ever died: what a restart looks like afterwards. */

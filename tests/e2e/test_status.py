@@ -288,7 +288,8 @@ def test_readiness_ends_with_the_request_to_stop_and_work_after_it(make_weir, da
         status = w.status(process)
         assert status["draining"] and not status["ready"] and process.poll() is None
         assert w.get(process, "/livez")[0] == 200
-        assert "DRAINING" in w.command("status", "--url", w.url(process), codes=(75,)).stdout
+        shown = w.command("status", "--url", w.url(process), codes=(75,)).stdout
+        assert "DRAINING" in shown and "Next: wait for its end" in shown
         blocker.rollback()
     assert process.wait(30 * SLOW) == 0
     committed = connection.execute("select sum(events) from analytical_schema.fact_loan").fetchone()[0]

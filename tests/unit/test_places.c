@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -182,12 +183,49 @@ test_keys_are_out_of_reach(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* In a child, as status: whether an internet socket can be had. 77: no seccomp here. */
+static int
+connects(bool peers)
+{
+	struct sandbox_setup setup = {.role = ROLE_STATUS, .peers = peers};
+	struct sandbox_report report;
+	struct err e;
+
+	if (!sandbox_enter(&setup, &report, &e))
+		return 1;
+	if (report.seccomp == SECCOMP_OFF)
+		return 77;
+	int local = socket(AF_UNIX, SOCK_STREAM, 0), far = socket(AF_INET, SOCK_STREAM, 0);
+	if (local < 0)
+		return 2;
+	return far >= 0 ? 10 : errno == EACCES ? 11 : 3;
+}
+
+static void
+test_status_connects_to_peers_alone(void **state)
+{
+	(void)state;
+	for (int peers = 0; peers < 2; peers++) {
+		int status;
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(connects(peers));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		if (WEXITSTATUS(status) == 77)
+			skip();
+		assert_int_equal(WEXITSTATUS(status), peers ? 10 : 11);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_sources_and_what_their_settings_name),
 	    cmocka_unit_test(test_keys_are_out_of_reach),
+	    cmocka_unit_test(test_status_connects_to_peers_alone),
 	};
 
 	log_open("test_places");
