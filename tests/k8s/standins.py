@@ -32,3 +32,5 @@ threads = [guarded(dns.serve, api, box.DNS, box.NODE), guarded(policy.serve, api
            guarded(metrics.serve, api, directory / "pki", port)]
 for t in threads:
     t.start()
+for t in threads:
+    t.join()

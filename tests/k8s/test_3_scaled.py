@@ -1,5 +1,7 @@
 """The scaled overlay with real pods, in this order: each test sends a share of the loans, and leaves all of it committed."""
 
+import concurrent.futures
+import datetime
 import json
 import os
 import pathlib
@@ -10,16 +12,17 @@ import time
 import psycopg
 import pytest
 
-import loans
+from box import NODE
+from cluster import KUBELET
 from load import Load
+from pods import STATUS_PORT
 from ports import wait_for
-from sealing import PASSPHRASE
+from servers import KAFKA_PORT, POSTGRES_PORT, RABBIT_PORT
 from weir import BAD_LINES
 
 COMPONENTS = ("ingest", "lanes", "science", "status")
 DEAD_SECONDS = 15
 GRACE_SECONDS = 45
-HANDOFF = "/etc/weir/keys"
 
 
 @pytest.fixture
@@ -32,8 +35,8 @@ def said(capsys):
 
 @pytest.fixture
 def pods(scaled):
-    """Of the overlay, all of them ready."""
-    for component in COMPONENTS:
+    """Of the overlay, all of them ready but science, which hangs for a while."""
+    for component in ("ingest", "lanes", "status"):
         scaled.pods.wait_ready(component, len(scaled.pods.of(component)) or 1)
     return scaled.pods
 
@@ -129,18 +132,16 @@ def test_no_pod_has_a_token_or_may_ask_for_secrets(scaled, pods):
 def test_only_named_flows_are_open(scaled, pods):
     at = {c: next(iter(pods.of(c).values())) for c in COMPONENTS}
     address = {c: pods.address(p) for c, p in at.items()}
-    node = "10.88.77.1"
-    status = 8080
-    for target in ("ingest", "lanes", "science"):
-        assert pods.connect(at["status"], address[target], status) == "open", target
-    for source in ("ingest", "lanes", "science"):
-        for target in COMPONENTS:
-            if target != source:
-                assert pods.connect(at[source], address[target], status) == "silence", (source, target)
-    reaches = {c: {port for port in (5432, 5672, 9092) if pods.connect(at[c], node, port, 1) == "open"} for c in COMPONENTS}
-    assert reaches == {"ingest": {5432, 5672, 9092}, "lanes": {5432, 9092}, "science": {5432}, "status": set()}
-    # Another port of the same address, where somebody listens: the kubelet's.
-    assert pods.connect(at["ingest"], node, 10250) == "silence"
+    open_to = {"ingest": {POSTGRES_PORT, RABBIT_PORT, KAFKA_PORT}, "lanes": {POSTGRES_PORT, KAFKA_PORT},
+               "science": {POSTGRES_PORT}, "status": set()}
+    expected = {(c, NODE, port): "open" if port in allowed else "silence"
+                # The last one is the kubelet's, which listens at the same address.
+                for c, allowed in open_to.items() for port in (POSTGRES_PORT, RABBIT_PORT, KAFKA_PORT, KUBELET)}
+    expected |= {(a, address[b], STATUS_PORT): "open" if a == "status" else "silence"
+                 for a in COMPONENTS for b in COMPONENTS if a != b}
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = dict(zip(expected, pool.map(lambda way: pods.connect(at[way[0]], *way[1:]), expected)))
+    assert found == expected, {way: told for way, told in found.items() if told != expected[way]}
 
 
 # ---- hand-overs ----
@@ -173,8 +174,23 @@ def test_science_makes_a_hand_over(scaled, pods, handoffs):
 
 
 # ---- more, less, lost ----
+HUNG = "weir-science-0"
+
+
+@pytest.fixture(scope="module")
+def stopped(scaled):
+    """A supervisor that hangs from here on: (its restarts until now, when). It takes a while until somebody acts."""
+    pod = scaled.pods.pod(HUNG)
+    os.kill(scaled.pods.first_process(pod), signal.SIGSTOP)
+    return scaled.pods.restarts(pod), datetime.datetime.now(datetime.timezone.utc)
+
+
+def test_a_supervisor_hangs(stopped):
+    """Looked at again below."""
+
+
 def test_lanes_one_three_one_under_load(scaled, pods, no_autoscaler, said):
-    with load(scaled, 0.2, 40) as running:
+    with load(scaled, 0.2, 25) as running:
         some(scaled, 50)
         begun = time.monotonic()
         pods.scale("statefulset/weir-lanes", 3)
@@ -195,7 +211,11 @@ def test_lanes_one_three_one_under_load(scaled, pods, no_autoscaler, said):
 def test_a_killed_container(scaled, pods, no_autoscaler, said):
     """kill -9 of the supervisor, one of the lanes and one of ingest: each is started again in its place."""
     text = []
-    with load(scaled, 0.15, 30) as running:
+    # Those that ended while the Job was not done yet would be started again only after a while.
+    pods.kubectl("delete", "pod", "weir-lanes-0", "weir-ingest-0")
+    for component in ("lanes", "ingest"):
+        pods.wait_ready(component, 1)
+    with load(scaled, 0.15, 25) as running:
         for name in ("weir-lanes-0", "weir-ingest-0"):
             some(scaled, 30)
             pod = pods.pod(name)
@@ -205,8 +225,7 @@ def test_a_killed_container(scaled, pods, no_autoscaler, said):
             wait_for("its restart", lambda: pods.restarts(pods.pod(name)) > restarts, 60, 0.2)
             again = time.monotonic() - begun
             some(scaled, 30)
-            text.append(f"{name} {running.worst:.1f} s, of them {again:.1f} s until the kubelet had started it, "
-                        f"for the {restarts + 1}. time")
+            text.append(f"{name} {running.worst:.1f} s (started again after {again:.1f} s)")
         assert running.posted.wait(120)
         settle(scaled)
     running.check()
@@ -217,7 +236,7 @@ def test_a_pod_is_lost(scaled, pods, no_autoscaler, said):
     """Killed with all it has, without a grace, while there are others."""
     pods.scale("statefulset/weir-lanes", 2)
     pods.wait_ready("lanes", 2)
-    with load(scaled, 0.1, 25) as running:
+    with load(scaled, 0.1, 15) as running:
         some(scaled, 30)
         running.worst = 0.0
         pods.kubectl("delete", "pod", "weir-lanes-1", "--grace-period=0", "--force")
@@ -233,7 +252,7 @@ def test_a_drain_by_eviction(scaled, pods, no_autoscaler, said):
     pods.scale("statefulset/weir-lanes", 2)
     pods.wait_ready("lanes", 2)
     victim = "weir-lanes-0"
-    with load(scaled, 0.15, 30) as running:
+    with load(scaled, 0.15, 15) as running:
         some(scaled, 30)
         running.worst = 0.0
         pod = pods.pod(victim)
@@ -269,14 +288,14 @@ def test_a_disruption_budget_holds(scaled, pods):
     pods.wait_ready("lanes", 2)
 
 
-def test_a_hung_supervisor_is_restarted(scaled, pods, said):
-    name = "weir-science-0"
-    pod = pods.pod(name)
-    restarts, begun = pods.restarts(pod), time.monotonic()
-    os.kill(pods.first_process(pod), signal.SIGSTOP)
-    wait_for("its restart", lambda: pods.restarts(pods.pod(name)) > restarts, 180, 0.5)
-    pods.wait_ready("science", 1)
-    said(f"a stopped supervisor was restarted, and ready, after {time.monotonic() - begun:.0f} s")
+def test_a_hung_supervisor_is_restarted(scaled, stopped, said):
+    """By its liveness probe, which fails three times, and then after a grace that it does not use."""
+    restarts, begun = stopped
+    wait_for("its restart", lambda: scaled.pods.restarts(scaled.pods.pod(HUNG)) > restarts, 180, 0.5)
+    scaled.pods.wait_ready("science", 1)
+    done = scaled.pods.pod(HUNG)["status"]["containerStatuses"][0]
+    ended = datetime.datetime.fromisoformat(done["lastState"]["terminated"]["finishedAt"])
+    said(f"a stopped supervisor was ended after {(ended - begun).total_seconds():.0f} s")
 
 
 # ---- the autoscaler ----
