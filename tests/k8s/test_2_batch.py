@@ -57,7 +57,7 @@ def test_a_cron_job_completes_on_its_minute(nightly, capsys):
     assert sum(result["events"].values()) == nightly.sources.total, result
     nightly.check_answer(nightly.sources.sent_streams())
     with capsys.disabled():
-        print(f"\nk8s: a run of the CronJob: {nightly.sources.total} events in {result["seconds"]} s")
+        print(f"\nk8s: a run of the CronJob: {nightly.sources.total} events in {result['seconds']} s")
 
 
 def failed(nightly, name, env):
