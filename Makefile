@@ -156,7 +156,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (default 60) each
 	$(Q)deploy/deps.sh fuzz
 	$(Q)tests/run-fuzz
 
-faults: all $(PROBE) ## 200 seeded kills, longer than the test suite has time for
+faults: all $(PROBE) ## 200 seeded kills and 40 faults of hosts, longer than the test suite has time for
 	$(Q)deploy/deps.sh test
 	$(Q)tests/run-e2e --faults $(ARGS)
 
