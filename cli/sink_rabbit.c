@@ -63,6 +63,15 @@ closed(const struct rabbit_sink *r, const amqp_method_t *m, struct err *e)
 }
 
 static bool
+refused(const struct rabbit_sink *r, const amqp_rpc_reply_t *reply, struct err *e)
+{
+	if (reply->reply_type == AMQP_RESPONSE_SERVER_EXCEPTION)
+		return err_set(e, EXIT_PERMISSION, "queue %s of source %s: the login was refused",
+			       r->source->queue, r->source->name.s);
+	return failed(r, amqp_error_string2(reply->library_error), e);
+}
+
+static bool
 reply_good(const struct rabbit_sink *r, struct err *e)
 {
 	amqp_rpc_reply_t reply = amqp_get_rpc_reply(r->conn);
@@ -201,7 +210,10 @@ url_read(struct rabbit_sink *r, const struct model *m, struct amqp_connection_in
 	if (options)
 		*options = 0;
 	if (amqp_parse_url(r->url, info) != AMQP_STATUS_OK)
-		return failed(r, "rabbitmq.url is not amqp://USER:PASSWORD@HOST:PORT/VHOST", e);
+		return err_set(
+		    e, EXIT_CONFIG,
+		    "sources.%s.rabbitmq.url is not amqp://USER:PASSWORD@HOST:PORT/VHOST",
+		    r->source->name.s);
 	if (!*info->vhost)
 		info->vhost = root;
 	return !info->ssl ||
@@ -226,7 +238,7 @@ queue_reach(struct rabbit_sink *r, const struct amqp_connection_info *info, stru
 	amqp_rpc_reply_t reply = amqp_login(r->conn, info->vhost, CHANNEL, FRAME_MAX, 0,
 					    AMQP_SASL_METHOD_PLAIN, info->user, info->password);
 	if (reply.reply_type != AMQP_RESPONSE_NORMAL)
-		return failed(r, "the login was refused", e);
+		return refused(r, &reply, e);
 	amqp_channel_open(r->conn, CHANNEL);
 	if (!reply_good(r, e))
 		return false;
