@@ -230,9 +230,8 @@ def files_allowed(workload, model, contents):
     if "exchange" in model and ("NEED_EXCHANGE" in needs or OWNER in roles_of(workload, model)):
         patterns.append("exchange/*")
     if OWNER in roles_of(workload, model):
-        # `weir apply` makes roles of the database from the files of logins, keeps there what is sealed to members, and sees
-        # whether there is a rid key.
-        patterns += ["owner/dsn", "keys/rid.key", "keys/role-*.sealed"] + [f"logins/{login}.login" for login in logins()]
+        # `weir apply` makes roles of the database from the files of logins, and keeps there what is sealed to members.
+        patterns += ["owner/dsn", "keys/role-*.sealed"] + [f"logins/{login}.login" for login in logins()]
     return {f for f in contents if any(fnmatch.fnmatch(f, p) for p in patterns)}
 
 
