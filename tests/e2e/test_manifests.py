@@ -3,8 +3,10 @@
 import base64
 import copy
 import functools
+import ipaddress
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -17,6 +19,7 @@ from weir import ASAN, BIN
 
 pytestmark = pytest.mark.skipif(ASAN, reason="the manifests are the same, and the suite without sanitizers reads them")
 VERSION = (ROOT / "VERSION").read_text().strip()
+OUTSIDE = ("weir-database", "weir-sources", "weir-exchange")  # flows whose addresses are the user's to name
 PASSPHRASE = "correct horse battery staple"
 SCALED = ("weir-apply", "weir-ingest", "weir-lanes", "weir-science", "weir-status")
 WORKLOADS = {"single": ("weir-apply", "weir"), "batch": ("weir-apply", "weir-run"), "scaled": SCALED, "test": SCALED}
@@ -335,6 +338,51 @@ def test_secrets_script_says_what_is_missing(tmp_path):
     assert subprocess.run([manifests.K8S / "secrets.sh"], capture_output=True).returncode == 64
 
 
+@pytest.fixture
+def other_laptop(laptop, tmp_path):
+    shutil.copytree(laptop[0], tmp_path / "weir")
+    return tmp_path / "weir"
+
+
+def secrets_of(home):
+    return subprocess.run([manifests.K8S / "secrets.sh", home], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("gone, without", [
+    (["sources/amqp"], "weir-sources"), (["exchange/password"], "weir-exchange"), (["keys/role-*.key"], "weir-keys-science"),
+    (["keys/role-*.sealed"], "weir-keys-members"), (["keys/rid.key"], None), (["keys/token-*.key"], None),
+    (["sources", "exchange"], "weir-sources"),
+])
+def test_secrets_script_takes_what_there_is(other_laptop, contents, models, gone, without):
+    """Not every pipeline has queues, tokens, roles, or brokers that want a password: who mounts it does without."""
+    for pattern in gone:
+        for file in list(other_laptop.glob(pattern)):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    done = secrets_of(other_laptop)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    made = {d["metadata"]["name"]: d.get("data") or d["binaryData"] for d in filter(None, yaml.safe_load_all(done.stdout))}
+    missing = set(contents) - set(made)
+    assert missing == ({without} if len(gone) == 1 else {"weir-sources", "weir-exchange"}) - {None}
+    assert all(made.values())
+    for overlay, name in ALL:
+        workload = next(w for w in bundle(overlay).workloads if w.name == name)
+        needed = {s for _, kind, s, _, optional in workload.sources() if kind == "secret" and not optional}
+        # Without roles there are no hand-overs, and science, which is for them alone, is not deployed.
+        assert not needed & missing or name == "weir-science", (overlay, name)
+
+
+def test_secrets_script_prints_nothing_where_something_is_wrong(other_laptop):
+    for file, change in (("logins/task.login", lambda f: f.unlink()), ("sources/amqp", lambda f: f.write_text("")),
+                         ("exchange/password", lambda f: (f.unlink(), f.mkdir())), ("owner/dsn", lambda f: f.unlink()),
+                         ("sources/a b", lambda f: f.write_text("x")), ("keys/sealer.key", lambda f: f.unlink())):
+        other = other_laptop.with_name("wrong")
+        shutil.copytree(other_laptop, other)
+        change(other / file)
+        done = secrets_of(other)
+        assert (done.returncode, done.stdout) == (78, "") and file in done.stderr, file
+        shutil.rmtree(other)
+
+
 @pytest.mark.parametrize("overlay, name", ALL)
 def test_flows_are_those_of_the_roles(overlay, name, models):
     workload = next(w for w in bundle(overlay).workloads if w.name == name)
@@ -353,8 +401,12 @@ def test_policies(overlay, models):
         assert len(spec["policyTypes"]) == 1
         for rule in spec["ingress" if spec["policyTypes"] == ["Ingress"] else "egress"]:
             assert rule["ports"]
-            # Who may come in is always said; so is who may be asked inside of the cluster.
-            assert "from" in rule or name in ("weir-database", "weir-sources", "weir-exchange") or rule["to"]
+            # Who may come in, or be asked, is always said, and is never everybody.
+            for peer in rule.get("from") or rule["to"]:
+                if "ipBlock" in peer:
+                    assert ipaddress.ip_network(peer["ipBlock"]["cidr"]).prefixlen >= 8, name
+                else:
+                    assert peer.get("podSelector") or peer.get("namespaceSelector"), name
     # The addresses of the pipeline are let through.
     ports = {p["metadata"]["name"]: {x["port"] for r in p["spec"].get("egress", []) for x in r["ports"]}
              for p in bundle(overlay).of("NetworkPolicy")}
@@ -365,8 +417,17 @@ def test_policies(overlay, models):
         assert int(models[overlay]["exchange"]["brokers"].rsplit(":", 1)[1]) in ports["weir-exchange"]
 
 
+@pytest.mark.parametrize("overlay", ["single", "scaled", "batch"])
+def test_a_flow_that_is_not_patched_goes_nowhere(overlay):
+    """To an address of documentation (RFC 5737), which nobody has."""
+    found = [p for p in bundle(overlay).of("NetworkPolicy") if p["metadata"]["name"] in OUTSIDE]
+    assert len(found) == (3 if overlay == "scaled" else 2)
+    for policy in found:
+        assert [r["to"] for r in policy["spec"]["egress"]] == [[{"ipBlock": {"cidr": "192.0.2.1/32"}}]]
+
+
 def test_test_overlay_reaches_one_address():
-    for name in ("weir-database", "weir-sources", "weir-exchange"):
+    for name in OUTSIDE:
         policy = bundle("test").one("NetworkPolicy", name)
         assert [r["to"] for r in policy["spec"]["egress"]] == [[{"ipBlock": {"cidr": "10.88.77.1/32"}}]]
 
@@ -483,7 +544,9 @@ def test_the_overlay_in_the_docs_builds(tmp_path, schema, models):
         assert manifests.restricted(workload.pod) == manifests.hardened(workload) == []
         assert "/etc/ssl/certs/ca-certificates.crt" in workload.mounts() and "/run/weir" in workload.mounts()
     assert other.pipeline.endswith("# ours\n") and "kafka-2.example" in other.environment["WEIR_EXCHANGE"]
-    assert other.one("NetworkPolicy", "weir-database")["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "10.1.2.3/32"}}]
+    for name in OUTSIDE:
+        for to in other.one("NetworkPolicy", name)["spec"]["egress"][0]["to"]:
+            assert to["ipBlock"]["cidr"].startswith("10.1.2."), name
     scrape = other.one("NetworkPolicy", "weir-scrape")["spec"]["ingress"]
     assert "observability" in str(scrape) and "monitoring" not in str(scrape) and scrape[0]["ports"]
     monitor = other.of("PodMonitor")[0]["spec"]
