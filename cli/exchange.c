@@ -10,7 +10,12 @@
 #include "conf.h"
 #include "log.h"
 
-enum { ASK_MS = 5000, MAKE_MS = 15000, WHY_MAX = 256 };
+enum {
+	ASK_MS = 5000,
+	MAKE_MS = 15000,
+	WHY_MAX = 256,
+	COPIES_GOOD = 3, /* with fewer, confirmed by all may mean one disk */
+};
 
 static void
 log_dropped(const rd_kafka_t *rk, int level, const char *fac, const char *buf)
@@ -94,9 +99,22 @@ client_open(const struct model *m, char heard[static WHY_MAX], struct err *e)
 	return NULL;
 }
 
-/* *n: partitions of the topic; 0: there is none. */
+/* The fewest that a partition has. */
+static int
+copies_count(const rd_kafka_metadata_topic_t *topic)
+{
+	int copies = topic->partition_cnt ? topic->partitions[0].replica_cnt : 0;
+
+	for (int i = 1; i < topic->partition_cnt; i++)
+		if (topic->partitions[i].replica_cnt < copies)
+			copies = topic->partitions[i].replica_cnt;
+	return copies;
+}
+
+/* *n: partitions of the topic; 0: there is none. *copies: of what is in it. */
 static bool
-topic_count(rd_kafka_t *rk, const struct model *m, const char *heard, int *n, struct err *e)
+topic_count(rd_kafka_t *rk, const struct model *m, const char *heard, int *n, int *copies,
+	    struct err *e)
 {
 	rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, m->exchange.topic, NULL);
 	const struct rd_kafka_metadata *md;
@@ -112,6 +130,7 @@ topic_count(rd_kafka_t *rk, const struct model *m, const char *heard, int *n, st
 			       m->exchange.brokers, *heard ? heard : rd_kafka_err2str(err));
 	err = md->topic_cnt == 1 ? md->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 	*n = err ? 0 : md->topics[0].partition_cnt;
+	*copies = err ? (int)m->exchange.replication : copies_count(&md->topics[0]);
 	rd_kafka_metadata_destroy(md);
 	return !err || err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
 	       err_set(e, EXIT_UNAVAILABLE, "exchange: topic %s: %s", m->exchange.topic,
@@ -119,8 +138,8 @@ topic_count(rd_kafka_t *rk, const struct model *m, const char *heard, int *n, st
 }
 
 struct settings { /* of the topic as it is */
-	char cleanup[32];
-	int64_t message_bytes, retention_ms;
+	char cleanup[32], timestamp[32], unclean[8];
+	int64_t message_bytes, retention_ms, retention_bytes;
 };
 
 static void
@@ -133,6 +152,12 @@ setting_take(struct settings *s, const rd_kafka_ConfigEntry_t *entry)
 		return;
 	if (!strcmp(name, "cleanup.policy"))
 		snprintf(s->cleanup, sizeof s->cleanup, "%s", value);
+	else if (!strcmp(name, "message.timestamp.type"))
+		snprintf(s->timestamp, sizeof s->timestamp, "%s", value);
+	else if (!strcmp(name, "unclean.leader.election.enable"))
+		snprintf(s->unclean, sizeof s->unclean, "%s", value);
+	else if (!strcmp(name, "retention.bytes"))
+		s->retention_bytes = strtoll(value, NULL, 10);
 	else if (!strcmp(name, "max.message.bytes"))
 		s->message_bytes = strtoll(value, NULL, 10);
 	else if (!strcmp(name, "retention.ms"))
@@ -169,7 +194,7 @@ settings_read(rd_kafka_t *rk, const char *topic, struct settings *s, struct err 
 	rd_kafka_ConfigResource_t *of = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
 	rd_kafka_queue_t *answers = rd_kafka_queue_new(rk);
 
-	*s = (struct settings){0};
+	*s = (struct settings){.retention_bytes = -1};
 	rd_kafka_DescribeConfigs(rk, &of, 1, NULL, answers);
 	rd_kafka_event_t *event = rd_kafka_queue_poll(answers, MAKE_MS);
 	bool good = settings_take(s, event, e);
@@ -196,6 +221,42 @@ message_bytes(const struct model *m)
 	return n;
 }
 
+/* What may lose events, and yet may be meant. */
+static void
+settings_note(struct plan *p, const struct settings *s)
+{
+	const char *topic = p->model->exchange.topic;
+
+	if (s->retention_bytes >= 0)
+		plan_add_kind(p, CHANGE_NOTE, 'i', NULL,
+			      "exchange topic %s: retention.bytes is %" PRId64
+			      ": events go, read or not, as soon as there are so many bytes; -1 "
+			      "leaves it to exchange.retention",
+			      topic, s->retention_bytes);
+	if (!strcmp(s->unclean, "true"))
+		plan_add_kind(p, CHANGE_NOTE, 'i', NULL,
+			      "exchange topic %s: unclean.leader.election.enable is true: a broker "
+			      "that missed confirmed events may come to lead, and they are lost",
+			      topic);
+	if (!strcmp(s->timestamp, "CreateTime"))
+		plan_add_kind(p, CHANGE_NOTE, 'i', NULL,
+			      "exchange topic %s: message.timestamp.type is CreateTime: where the "
+			      "clock of an ingest is behind, its events are deleted too early; "
+			      "LogAppendTime goes by the brokers'",
+			      topic);
+}
+
+/* Queues' messages are acknowledged as soon as the exchange has confirmed them. */
+static void
+copies_judge(struct plan *p, int copies)
+{
+	if (copies < COPIES_GOOD)
+		plan_add_kind(p, CHANGE_NOTE, 'i', NULL,
+			      "exchange: fewer than %d copies of each event (%d): one disk may be "
+			      "all that holds it, and messages of queues are acknowledged on it",
+			      COPIES_GOOD, copies);
+}
+
 /* A topic that somebody else made, or that has been changed since. */
 static void
 settings_judge(struct plan *p, const struct settings *s)
@@ -220,6 +281,7 @@ settings_judge(struct plan *p, const struct settings *s)
 			      ", the pipeline file has %" PRId64
 			      "; `weir apply` leaves a topic that is there as it is",
 			      x->topic, s->retention_ms, x->retention_us / 1000);
+	settings_note(p, s);
 }
 
 /* Whether lanes of this pipeline have read that topic, or, not `same`, any other. */
@@ -227,7 +289,7 @@ static bool
 topic_was_read(struct plan *p, bool same, bool *was, struct err *e)
 {
 	const char *params[] = {p->model->pipeline.s, p->model->exchange.topic,
-				same ? "true" : "false"};
+				same ? "true" : "false", NULL};
 
 	*was = false;
 	return !p->admin_there ||
@@ -281,7 +343,7 @@ plan_exchange(struct plan *p, struct err *e)
 	const struct model *m = p->model;
 	const struct exchange *x = &m->exchange;
 	char heard[WHY_MAX];
-	int n = 0;
+	int n = 0, copies = 0;
 
 	if (!model_exchange(m))
 		return true;
@@ -289,10 +351,12 @@ plan_exchange(struct plan *p, struct err *e)
 	if (!rk)
 		return false;
 	struct settings s;
-	bool good = topic_count(rk, m, heard, &n, e) && (!n || settings_read(rk, x->topic, &s, e));
+	bool good =
+	    topic_count(rk, m, heard, &n, &copies, e) && (!n || settings_read(rk, x->topic, &s, e));
 	rd_kafka_destroy(rk);
 	if (!good)
 		return false;
+	copies_judge(p, copies);
 	if (!n)
 		return topic_missing(p, e);
 	if ((unsigned)n != m->groups)
@@ -383,6 +447,8 @@ exchange_make(const struct model *m, struct err *e)
 	    good && setting(topic, "cleanup.policy", "delete", e) &&
 	    /* Else the clock of an ingest, if it is behind, would have its records deleted. */
 	    setting(topic, "message.timestamp.type", "LogAppendTime", e) &&
+	    setting(topic, "retention.bytes", "-1", e) &&
+	    setting(topic, "unclean.leader.election.enable", "false", e) &&
 	    number(topic, "retention.ms", (uint64_t)x->retention_us / 1000, e) &&
 	    number(topic, "max.message.bytes", model_exchange_bytes(m), e) &&
 	    (x->replication < 3 || number(topic, "min.insync.replicas", x->replication - 1, e)) &&
