@@ -16,7 +16,9 @@ cp -a /usr/share/zoneinfo "$root/usr/share/"
 rm -rf "$root/usr/share/zoneinfo/right" "$root/usr/share/zoneinfo/posix" "$root/usr/share/doc"
 install -d -m 755 "$root/etc/weir" "$root/run" "$root/tmp" "$root/var/lib"
 install -d -m 1777 "$root/run/weir"
-install -d -m 700 -o 64100 -g 64200 "$root/etc/weir/keys" "$root/etc/weir/logins" "$root/var/lib/weir" "$root/var/lib/weir/handoffs"
+# Through it every user comes to what is mounted below, whoever that user is.
+install -d -m 755 -o 64100 -g 64200 "$root/var/lib/weir"
+install -d -m 700 -o 64100 -g 64200 "$root/etc/weir/keys" "$root/etc/weir/logins" "$root/var/lib/weir/handoffs"
 echo 'weir:x:64100:64200::/:' >"$root/etc/passwd"
 echo 'weir:x:64200:' >"$root/etc/group"
 # Without it names are asked of DNS first, also those that a runtime puts into /etc/hosts.

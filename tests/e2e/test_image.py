@@ -29,6 +29,7 @@ BYTES_MAX = 60_000_000
 ROLES = {line.split('"')[1] for line in (ROOT / "proto" / "roles.def").read_text().splitlines() if line.startswith("ROLE(")}
 WRITABLE = {"run/weir"}  # by everybody, with the sticky bit
 STRANGER = (10001, 64200)  # without an entry in /etc/passwd
+DATA = "/var/lib/weir/data"  # through directories of the image's own user
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 ORPHAN = r"""
 #include <stdio.h>
@@ -68,11 +69,11 @@ class Place:
         self.pipeline.chmod(0o644)
 
     def container(self, make, name, *args, owner=False, mounts=()):
-        mounts = [oci.bind(self.pipeline, "/etc/weir/pipeline.yaml"), oci.bind(self.data, "/data"),
+        mounts = [oci.bind(self.pipeline, "/etc/weir/pipeline.yaml"), oci.bind(self.data, DATA),
                   oci.bind(self.logins, "/etc/weir/logins", writable=owner), *mounts,
                   *([oci.bind(self.owner, "/etc/weir/owner")] if owner else [])]
         return make(name, args, user=self.user, mounts=mounts, env={
-            "WEIR_DSN": "file:/etc/weir/owner/dsn", "WEIR_DATA": "/data", "WEIR_LOGINS": "/etc/weir/logins"})
+            "WEIR_DSN": "file:/etc/weir/owner/dsn", "WEIR_DATA": DATA, "WEIR_LOGINS": "/etc/weir/logins"})
 
 
 def ran(container, code=0, timeout=120):
@@ -124,6 +125,9 @@ def test_nothing_else_is_in_it(image):
     assert libraries > 20
     owned = {str(p.relative_to(image.rootfs)) for p in image.rootfs.rglob("*") if p.lstat().st_uid == image.user[0]}
     assert owned == {"etc/weir/keys", "etc/weir/logins", "var/lib/weir", "var/lib/weir/handoffs"}
+    # Secrets and hand-overs are their owner's; what is mounted beside these is anybody's to come to.
+    modes = {at: (image.rootfs / at).stat().st_mode & 0o777 for at in owned}
+    assert modes.pop("var/lib/weir") == 0o755 and set(modes.values()) == {0o700}
     print(f"\n*** the image: {len(programs)} programs, {libraries} libraries ***")
 
 
@@ -136,6 +140,66 @@ def test_it_tells_nothing_of_where_it_was_built(image):
         binary = program.read_bytes()
         assert b"/src/" not in binary and os.fsencode(ROOT) not in binary, program
     assert "BuildHost" not in image.labels and "io.buildah.version" not in image.labels
+
+
+# ---- what it is made from ----
+LIST = """# deb http://a.example/debian bookworm main
+deb http://a.example/debian bookworm main contrib
+deb-src http://a.example/debian bookworm main
+deb [arch=amd64 signed-by=/usr/share/keyrings/x.gpg] https://b.example/debian-security/ bookworm-security contrib main
+deb http://a.example/debian bookworm-updates contrib
+deb https://other.example/apt other-bookworm main
+"""
+PARAGRAPHS = """Types: deb
+# Suites: nothing
+URIs: http://c.example/debian
+Suites: bookworm bookworm-updates bookworm-backports
+Components: main contrib
+Signed-By: /usr/share/keyrings/x.gpg
+
+Enabled: no
+Types: deb
+URIs: http://off.example/debian-security
+Suites: bookworm-security
+Components: main
+
+
+types: deb deb-src
+uris: http://c.example/debian-security http://d.example/debian-security
+suites: bookworm-security
+components: main"""
+
+
+@pytest.mark.parametrize("files, wanted", [
+    ({}, []),
+    ({"sources.list": LIST}, ["http://a.example/debian bookworm", "https://b.example/debian-security/ bookworm-security"]),
+    ({"sources.list.d/debian.sources": PARAGRAPHS, "sources.list.d/other.sources": "Types: deb\nURIs: http://o.example\nSuites: x\n"},
+     ["http://c.example/debian bookworm", "http://c.example/debian bookworm-updates",
+      "http://c.example/debian-security bookworm-security"]),
+    ({"sources.list": LIST, "sources.list.d/debian.sources": PARAGRAPHS, "sources.list.d/off": LIST},
+     ["http://a.example/debian bookworm", "https://b.example/debian-security/ bookworm-security",
+      "http://c.example/debian bookworm-updates"]),
+], ids=["none", "lines", "paragraphs", "both"])
+def test_sources_of_the_base(tmp_path, files, wanted):
+    """Security updates are among them where the machine has them, in either form of apt's."""
+    (tmp_path / "sources.list.d").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = subprocess.run([ROOT / "deploy" / "sources.sh", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr
+    assert done.stdout.splitlines() == [f"deb {line} main" for line in wanted]
+
+
+def test_libraries_are_of_this_machines_sources(image):
+    """As new as apt has them here: what the base has not is upgraded before the libraries are taken."""
+    known = subprocess.run(["apt-cache", "policy", "libssl3"], capture_output=True, text=True).stdout
+    candidate = re.search(r"Candidate: ([0-9.]+)", known)
+    if not candidate:
+        pytest.skip("apt knows no libssl3: it has no lists")
+    library, = image.rootfs.rglob("libcrypto.so.3")
+    have, = set(re.findall(rb"OpenSSL (3\.[0-9.]+) ", library.read_bytes()))
+    number = lambda version: tuple(map(int, version.split(".")))
+    assert number(have.decode()) >= number(candidate[1])
 
 
 # ---- that it runs ----
