@@ -266,6 +266,54 @@ def test_a_hung_supervisor_is_not_alive(make):
     w.stop(process)
 
 
+AGE_S, EACH = 3, 8  # workers/status/http.h
+
+
+def half_open(own, port):
+    s = socket.socket()
+    s.bind((own, 0))
+    s.settimeout(10 * SLOW)
+    s.connect(("127.0.0.1", port))
+    s.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
+    s.setblocking(False)
+    return s
+
+
+def ended(s):
+    """Whether the server closed it; another header line, if not."""
+    try:
+        s.sendall(b"X-More: 1\r\n")
+        return s.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize("own", [["127.0.0.1"], [f"127.0.0.{n}" for n in range(1, 17)]], ids=["one address", "many"])
+def test_requests_that_never_end_keep_no_probe_out(make, own):
+    [port] = free_ports(1)
+    w = make(pipeline(port), "w")
+    process = w.up("--only", "status")
+    slow = []
+    try:
+        slow = [half_open(own[n % len(own)], port) for n in range(96)]
+        assert w.get(process, "/livez") == (200, "alive\n")
+        # Each address keeps its newest, and they end however busy they are.
+        newest, began, probes = slow[-min(len(own) * EACH, 32):], time.monotonic(), 0
+        while not all([ended(s) for s in newest]):
+            assert time.monotonic() - began < 2 * AGE_S * SLOW, "they live on"
+            assert w.get(process, "/livez")[0] == 200
+            probes += 1
+            time.sleep(0.2)
+        assert probes and all(ended(s) for s in slow)
+        assert w.get(process, "/livez")[0] == w.get(process, "/metrics")[0] == 200
+    finally:
+        for s in slow:
+            s.close()
+    w.stop(process)
+
+
 # ---- the end ----
 
 def test_readiness_ends_with_the_request_to_stop_and_work_after_it(make_weir, database, connection, twin):

@@ -1,6 +1,10 @@
 /*
  * http: a small server of GET requests on a listening socket that is given. No thread: it is
  * driven from the worker's loop. microhttpd.h is included in http.c alone.
+ *
+ * Who may connect can hold nobody else off: a connection is of one request, it ends when it is
+ * HTTP_AGE_MS old whatever comes on it, and where an address has its HTTP_CONNECTIONS_MAX_EACH, or
+ * all have HTTP_CONNECTIONS_KEPT, the oldest makes room for the newest.
  */
 #ifndef STATUS_HTTP_H
 #define STATUS_HTTP_H
@@ -10,8 +14,9 @@
 
 enum {
 	HTTP_CONNECTIONS_MAX = 64,
-	HTTP_CONNECTIONS_MAX_EACH = 32, /* of one address */
-	HTTP_TIMEOUT_S = 10,
+	HTTP_CONNECTIONS_KEPT = 48,    /* the rest is for those that come in one turn */
+	HTTP_CONNECTIONS_MAX_EACH = 8, /* of one address */
+	HTTP_AGE_MS = 3000,	       /* of a connection, from its beginning to its answer's end */
 	HTTP_CONNECTION_BYTES = 16 * 1024, /* memory for one request's line and headers */
 };
 
