@@ -48,6 +48,18 @@ outcome_open(const char *path, struct err *e)
 	return true;
 }
 
+/* ".NAME.weir-PID" in the directory of path. */
+static bool
+beside_name(const char *path, char out[static PATH_MAX])
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	int n = snprintf(out, PATH_MAX, "%.*s.%s.weir-%d", (int)(name - path), path, name,
+			 (int)getpid());
+
+	return n > 0 && n < PATH_MAX;
+}
+
 /* A new file beside it, which then takes its name; false where that cannot be. */
 static bool
 replaced(const char *path, const struct buf *line)
@@ -55,14 +67,13 @@ replaced(const char *path, const struct buf *line)
 	char beside[PATH_MAX];
 	struct stat st;
 
-	if (lstat(path, &st) != 0 || !S_ISREG(st.st_mode) ||
-	    snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside)
+	if (lstat(path, &st) != 0 || !S_ISREG(st.st_mode) || !beside_name(path, beside))
 		return false;
-	unlink(beside);
 	int fd = file_open(beside, O_CREAT | O_EXCL | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
-	bool good = fchmod(fd, st.st_mode & 0777) == 0 && all_written(fd, line->data, line->len);
+	bool good = fchmod(fd, st.st_mode & 0777) == 0 && all_written(fd, line->data, line->len) &&
+		    fsync(fd) == 0;
 	good = close(fd) == 0 && good && rename(beside, path) == 0;
 	if (!good)
 		unlink(beside);

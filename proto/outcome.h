@@ -4,7 +4,8 @@
  * the container that ended.
  *
  * The file is empty while the command runs and after a crash, and whole otherwise: a new file takes
- * its name where the directory lets us; where it does not (a file that is mounted, a device), it is
+ * its name (.NAME.weir-PID until then, and never over one that is there) where the directory lets
+ * us; where it does not (a file that is mounted, a device), it is
  * written in place.
  */
 #ifndef PROTO_OUTCOME_H

@@ -237,7 +237,12 @@ def test_the_name_is_taken_when_the_line_is_whole(make_weir, directory, file):
     before = file.stat().st_ino
     run(w, file)
     assert file.stat().st_ino != before and stat.S_IMODE(file.stat().st_mode) == 0o640
-    assert not list(directory.glob("result.*"))
+    assert not list(directory.glob("result.*")) and not list(directory.glob(".result*"))
+    # Another's file beside it is left alone.
+    other = directory / "result.new"
+    other.write_text("somebody's")
+    run(w, file)
+    assert other.read_text() == "somebody's"
     # By a link, and where there is no file to be put in a place: as it is.
     link = directory / "link"
     link.symlink_to("result")
