@@ -131,9 +131,21 @@ result_take(struct request *r, CURLcode code)
 		buf_clear(&get->body);
 }
 
+struct listener {
+	http_get_ended *ended;
+	void *ctx;
+};
+
+static void
+tell(const struct listener *l, struct http_get *get)
+{
+	l->ended(l->ctx, get);
+	buf_free(&get->body);
+}
+
 /* Takes what has ended; returns how many. */
 static unsigned
-results_take(struct http_gets *h)
+results_take(struct http_gets *h, const struct listener *l)
 {
 	unsigned ended = 0;
 	const CURLMsg *m;
@@ -145,16 +157,21 @@ results_take(struct http_gets *h)
 			continue;
 		CURLcode code = m->data.result; /* m is gone with its handle */
 		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &mine);
-		result_take((struct request *)(void *)mine, code);
-		request_end(h, (struct request *)(void *)mine);
+		struct request *r = (struct request *)(void *)mine;
+		struct http_get *get = r->get;
+		result_take(r, code);
+		request_end(h, r);
+		tell(l, get);
 		ended++;
 	}
 	return ended;
 }
 
 void
-http_gets_run(struct http_gets *h, struct http_get *gets, unsigned n)
+http_gets_run(struct http_gets *h, struct http_get *gets, unsigned n, http_get_ended *ended,
+	      void *ctx)
 {
+	const struct listener l = {ended, ctx};
 	struct request requests[HTTP_GETS_AT_ONCE] = {0};
 	unsigned begun = 0, active = 0;
 	int running;
@@ -167,13 +184,19 @@ http_gets_run(struct http_gets *h, struct http_get *gets, unsigned n)
 			active++;
 		}
 		curl_multi_perform(h->multi, &running);
-		active -= results_take(h);
+		active -= results_take(h, &l);
 		if (active)
 			curl_multi_poll(h->multi, NULL, 0, POLL_MS, NULL);
 	}
 	for (unsigned i = 0; i < HTTP_GETS_AT_ONCE; i++)
-		if (requests[i].easy)
+		if (requests[i].easy) {
+			struct http_get *get = requests[i].get;
 			request_end(h, &requests[i]);
+			buf_free(&get->body);
+			tell(&l, get);
+		}
+	for (; begun < n; begun++)
+		tell(&l, &gets[begun]);
 }
 
 void

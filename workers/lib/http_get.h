@@ -17,7 +17,7 @@ enum {
 struct http_get {
 	char url[320];	 /* http://HOST:PORT/PATH; what the server is told */
 	char at[80];	 /* IP:PORT or [IP]:PORT; where to connect */
-	struct buf body; /* the answer, at most bytes_max of it; the caller frees */
+	struct buf body; /* the answer, at most bytes_max of it; freed after `ended` */
 	size_t bytes_max;
 	int status;   /* of the answer; 0: there was none, or it was too long */
 	char why[96]; /* status 0: for a person */
@@ -28,8 +28,14 @@ struct http_gets;
 MUSTCHECK struct http_gets *http_gets_open(struct err *e);
 void http_gets_close(struct http_gets *h); /* NULL is fine */
 
-/* All of them, answered or not; returns when the last one is. */
-void http_gets_run(struct http_gets *h, struct http_get *gets, unsigned n);
+/*
+ * All of them, answered or not, HTTP_GETS_AT_ONCE side by side; returns when the last one is.
+ * `ended` is told of each one once, as soon as it has ended; then its body is freed, so that there
+ * are never more than HTTP_GETS_AT_ONCE of them.
+ */
+typedef void http_get_ended(void *ctx, const struct http_get *get);
+void http_gets_run(struct http_gets *h, struct http_get *gets, unsigned n, http_get_ended *ended,
+		   void *ctx);
 
 /* From any thread: a run ends at once, what is under way has no answer; so do all later ones. */
 void http_gets_stop(struct http_gets *h);

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http_get.h"
 #include "log.h"
 #include "mem.h"
 
@@ -24,6 +23,8 @@ struct asker {
 	pthread_t thread;
 	bool running;
 	struct http_gets *gets;
+	struct peer_answer *round;   /* the one that is being asked, one for each address */
+	struct http_get *gets_first; /* of the round; gets_first[i] is round[i]'s */
 	struct peer_answer *answers; /* of the last round; under the lock */
 	unsigned answers_n;
 };
@@ -35,6 +36,7 @@ struct peers {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool stopping;
+	pthread_mutex_t reading; /* one answer at a time: as JSON it takes many times its bytes */
 	struct asker askers[PEERS_MAX];
 	unsigned n;
 };
@@ -96,11 +98,16 @@ answered_before(const struct asker *a, const char *address)
 }
 
 static void
-answer_take(const struct asker *a, struct http_get *get, struct peer_answer *to)
+answer_take(void *ctx, const struct http_get *get)
 {
+	const struct asker *a = ctx;
+	struct peer_answer *to = &a->round[get - a->gets_first];
+
 	to->answered_at = answered_before(a, to->address);
 	if (get->status == 200) {
+		pthread_mutex_lock(&a->all->reading);
 		to->up = peer_answer_read(a->all->pipeline.s, get->body.data, get->body.len, to);
+		pthread_mutex_unlock(&a->all->reading);
 		if (to->up)
 			to->answered_at = mono_now();
 	} else if (get->status) {
@@ -108,7 +115,6 @@ answer_take(const struct asker *a, struct http_get *get, struct peer_answer *to)
 	} else {
 		snprintf(to->why, sizeof to->why, "%s", get->why);
 	}
-	buf_free(&get->body);
 }
 
 static void
@@ -136,13 +142,12 @@ ask(struct asker *a)
 		snprintf(gets[i].url, sizeof gets[i].url, "%s/status", name->url);
 		memcpy(gets[i].at, at[i], sizeof gets[i].at);
 		gets[i].bytes_max = PEER_BYTES_MAX;
-	}
-	http_gets_run(a->gets, gets, n);
-	for (unsigned i = 0; i < n; i++) {
 		answers[i].peer = a->peer;
 		memcpy(answers[i].address, at[i], sizeof at[i]);
-		answer_take(a, &gets[i], &answers[i]);
 	}
+	a->round = answers;
+	a->gets_first = gets;
+	http_gets_run(a->gets, gets, n, answer_take, a);
 	if (!n)
 		answers[0] = none;
 	free(gets);
@@ -214,6 +219,7 @@ peers_open(const struct model *m, struct err *e)
 	p->pipeline = m->pipeline;
 	memcpy(p->names, m->peers, m->peers_n * sizeof *p->names);
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_mutex_init(&p->reading, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&p->wake, &attr);
@@ -263,6 +269,7 @@ peers_close(struct peers *p)
 	if (!all)
 		return; /* the process ends, and with it the thread that still has this */
 	pthread_cond_destroy(&p->wake);
+	pthread_mutex_destroy(&p->reading);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }

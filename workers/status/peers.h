@@ -8,16 +8,19 @@
 #define STATUS_PEERS_H
 
 #include "ctl.h"
+#include "http_get.h"
 #include "model.h"
 #include "mono.h"
 
 enum {
 	PEER_ADDRESSES_MAX = 64,     /* of one name; what it has beyond them is not asked */
-	PEER_BYTES_MAX = 256 * 1024, /* of one answer */
-	PEER_DEPTH_MAX = 16,	     /* of its nesting */
-	PEER_REASONS_MAX = 4,	     /* why it is not ready: so many are kept */
-	PEER_ASK_MS = 5000,	     /* from one round to the next */
-	PEER_STOP_MS = 2000,	     /* what the threads have for ending */
+	PEER_BYTES_MAX = 256 * 1024, /* of one answer; it is read and freed as it ends, so that */
+	PEER_BODIES_BYTES_MAX =	     /* all that are there at once come to 32 MiB at most */
+	PEERS_MAX * HTTP_GETS_AT_ONCE * PEER_BYTES_MAX,
+	PEER_DEPTH_MAX = 16,  /* of its nesting */
+	PEER_REASONS_MAX = 4, /* why it is not ready: so many are kept */
+	PEER_ASK_MS = 5000,   /* from one round to the next */
+	PEER_STOP_MS = 2000,  /* what the threads have for ending */
 };
 
 struct peer_reason {
