@@ -158,6 +158,10 @@ class KafkaServer:
             resource.set_config(k.replace("_", "."), str(v))
         self._admin().alter_configs([resource])[resource].result(30)
 
+    def topic_settings(self, name):
+        resource = ConfigResource("topic", name)
+        return {k: v.value for k, v in self._admin().describe_configs([resource])[resource].result(30).items()}
+
     def topic_partitions(self, name):
         topics = self._admin().list_topics(timeout=10).topics
         return len(topics[name].partitions) if name in topics else 0

@@ -176,6 +176,23 @@ def test_a_topic_that_would_lose_events_is_refused(make_weir, kafka):
     assert "cleanup.policy is compact" in plan and "max.message.bytes is 1000" in plan
 
 
+def test_what_the_topic_may_lose_is_said(make_weir, kafka):
+    side = Side(make_weir, kafka)
+    few = "exchange: fewer than 3 copies of each event (1)"
+    assert few in side.weir.command("plan", side.weir.file).stdout
+    side.weir.apply()
+    got = kafka.topic_settings(side.out)
+    assert (got["retention.bytes"], got["unclean.leader.election.enable"]) == ("-1", "false")
+    assert got["message.timestamp.type"] == "LogAppendTime" and got["cleanup.policy"] == "delete"
+    plan = side.weir.command("plan", side.weir.file, codes=(99,)).stdout
+    assert few in plan and f"exchange topic {side.out}" not in plan
+    kafka.alter_topic(side.out, retention_ms=604800000, max_message_bytes=100000000, retention_bytes=1 << 30,
+                      unclean_leader_election_enable="true", message_timestamp_type="CreateTime")
+    plan = side.weir.command("plan", side.weir.file, codes=(99,)).stdout
+    for said in ("retention.bytes is 1073741824", "unclean.leader.election.enable is true", "message.timestamp.type is CreateTime"):
+        assert f"exchange topic {side.out}: {said}" in plan, plan
+
+
 def test_files_are_refused(make_weir, kafka):
     side = Side(make_weir, kafka, source='file: { path: "x.ndjson" }')
     done = side.weir.command("validate", side.weir.file, codes=(78,))
