@@ -6,14 +6,18 @@ import pytest
 
 import deployment
 import loans
+from box import NODE
 from load import Sources
 from ports import wait_for
 
 NAMESPACE = "nightly"
-EACH_MINUTE = """patches:
-  - target: { kind: CronJob, name: weir-run }
+PATCHES = f"""patches:
+  - target: {{ kind: CronJob, name: weir-run }}
     patch: |
-      - { op: replace, path: /spec/schedule, value: "* * * * *" }
+      - {{ op: replace, path: /spec/schedule, value: "* * * * *" }}
+  - target: {{ kind: NetworkPolicy, name: weir-(database|sources) }}
+    patch: |
+      - {{ op: replace, path: /spec/egress/0/to, value: [{{ ipBlock: {{ cidr: {NODE}/32 }} }}] }}
 """
 
 
@@ -25,7 +29,7 @@ def nightly(cluster, world, postgres, kafka, rabbit):
     pipeline = pipeline.replace(" loans.", f" {NAMESPACE}.")  # its own topics and queue
     overlay = deployment.overlay_of(world / "nightly-overlay", base, NAMESPACE, pipeline, ["WEIR_KAFKA=kafka.weir.test:9092"])
     with open(overlay / "kustomization.yaml", "a") as f:
-        f.write(EACH_MINUTE)
+        f.write(PATCHES)
     made = deployment.Deployment(cluster, NAMESPACE, overlay, pipeline, world / "nightly", postgres, rabbit)
     made.sources = Sources(loans.twin(processes=300, seed=71), kafka, rabbit, NAMESPACE)
     made.sources.post(1.0)
@@ -80,6 +84,6 @@ def test_a_failed_run_says_why(nightly):
     assert condition["reason"] == "PodFailurePolicy", condition
     assert len(pods) == 1
     result = message(pods[0])
-    assert result["exit"] == 78 and "nowhere" in result["error"], result
+    assert result["exit"] == 78 and "nowhere" in result["reason"], result
     text = nightly.pods.kubectl("describe", "pod", pods[0]["metadata"]["name"]).stdout
     assert '"exit":78' in text.replace(" ", "") and "nowhere" in text, text
