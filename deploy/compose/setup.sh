@@ -33,7 +33,7 @@ DEFINITIONS
 
 chown -R "$server" login-postgres login-rabbitmq
 chown -R "$weir" owner sources office
-chown "$weir" keys logins data handoffs
-chmod 700 login-postgres login-rabbitmq owner sources office keys logins handoffs
+chown "$weir" keys keys-apply keys-weir logins data handoffs
+chmod 700 login-postgres login-rabbitmq owner sources office keys keys-apply keys-weir logins handoffs
 chmod 755 data
 echo "passwords and volumes are there"

@@ -30,7 +30,7 @@ FILE = ROOT / "docker-compose.yml"
 VERSION = (ROOT / "VERSION").read_text().strip()
 WEIR = f"weir:{VERSION}"
 SERVERS = {"kafka": 9092, "rabbitmq": 5672, "postgres": 5432}
-ONCE = {"setup", "topics", "keys", "policy", "apply"}
+ONCE = {"setup", "topics", "keys", "policy", "share", "apply"}
 STATUS_PORT = 8080
 DRAIN_SECONDS = 30  # of a pipeline that does not say otherwise
 FEED_SECONDS = 3
@@ -85,7 +85,7 @@ def test_weir_may_nothing(services):
         assert [t.split(":")[0] for t in service["tmpfs"]] == ["/run/weir"], name
         assert not {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode"} & set(service) or \
             service["network_mode"] == "none", name
-    assert {n for n, s in services.items() if s.get("network_mode") == "none"} == {"setup", "keys", "policy"}
+    assert {n for n, s in services.items() if s.get("network_mode") == "none"} == {"setup", "keys", "policy", "share"}
     grace = services["weir"]["stop_grace_period"]
     assert grace == f"{DRAIN_SECONDS + 15}s" and "drain_limit" not in (ROOT / "examples/loans/mixed.yaml").read_text()
     ports = [str(p) for s in services.values() for p in s.get("ports", [])]
@@ -102,12 +102,13 @@ def test_secrets_are_files(composed, services):
             if re.search(r"PASS|SECRET|DSN|AMQP|RID_KEY", key):
                 assert key.endswith("_FILE") or str(value).startswith("file:/"), (name, key)
     secret = {"login-postgres": {"postgres"}, "login-rabbitmq": {"rabbitmq"}, "owner": {"apply"},
-              "sources": {"weir", "feed"}, "office": {"keys", "policy"}, "keys": {"keys", "policy", "apply", "weir"},
-              "logins": {"apply", "weir"}}
+              "sources": {"weir", "feed"}, "office": {"keys", "policy"}, "keys": {"keys", "policy", "share"},
+              "keys-apply": {"share", "apply"}, "keys-weir": {"share", "weir"}, "logins": {"apply", "weir"}}
     for volume, readers in secret.items():
         assert volume in composed["volumes"] and who_mounts(services, volume) == readers | {"setup"}
     writers = {(n, v) for n, s in services.items() for v, writable in mounts(s).values() if writable and v in secret}
-    assert writers == {("setup", v) for v in secret} | {("keys", "keys"), ("policy", "keys"), ("apply", "logins")}
+    assert writers == {("setup", v) for v in secret} | {("keys", "keys"), ("policy", "keys"), ("apply", "logins"), ("share", "keys-apply"),
+                                                           ("share", "keys-weir")}
 
 
 def test_whoever_waits_waits_for_the_right_thing(services):
@@ -205,14 +206,15 @@ class Project:
         return container.text()
 
     # ---- the other services ----
-    def setup(self):
-        s = self.services["setup"]
+    def script(self, name):
+        """A service that is a script of the file's in an image of PostgreSQL."""
+        s = self.services[name]
         scripts = {target: source for target, (source, _) in mounts(s).items() if source.startswith("/")}
         kept = {target: source for target, (source, _) in mounts(s).items() if not source.startswith("/")}
         assert all(target == f"/volumes/{source}" for target, source in kept.items())
         subprocess.run([scripts.get(w, w) for w in s["entrypoint"]], check=True,
                        env={"PATH": os.environ["PATH"], "VOLUMES": str(self.volumes),
-                            **{k: self.here(v) for k, v in s["environment"].items()}})
+                            **{k: self.here(v) for k, v in s.get("environment", {}).items()}})
 
     def rabbitmq(self):
         found = mounts(self.services["rabbitmq"])
@@ -244,7 +246,7 @@ class Project:
     def before_weir(self, first):
         """All that is done once, in the order of depends_on; each, for each of them, what it said."""
         said = {}
-        others = {"setup": self.setup, "topics": self.topics, "kafka": lambda: None,
+        others = {"setup": lambda: self.script("setup"), "share": lambda: self.script("share"), "topics": self.topics, "kafka": lambda: None,
                   "rabbitmq": self.rabbitmq if first else lambda: None,
                   "postgres": self.postgresql if first else lambda: None}
         for name in in_order(self.services):
@@ -335,6 +337,7 @@ def test_it_runs(services, directory, make_container, servers):
     kafka, rabbit, postgres = servers
     said = project.before_weir(first=True)
     assert "signed the policy" in said["policy"]
+    check_keys(project)
     # Some loans of the feed's, all before Weir starts, so that the queue still has them to be counted.
     command = services["feed"]["command"]
     at = command.index("--seconds") + 1
@@ -361,6 +364,7 @@ def test_it_runs(services, directory, make_container, servers):
             wait_for("every row", lambda: weir.process.poll() is not None or (one(events), one(dead)) == (n, broken), 90, 0.2)
         except TimeoutError:
             raise AssertionError(f"{one(events)} of {n} events, {one(dead)} of {broken} broken\n{weir.tail()}") from None
+        assert weir.process.poll() is None, weir.tail()
         rows = check_rows(c, everything)
         owner = one("SELECT rolsuper FROM pg_roles WHERE rolname = 'owner'")
         assert owner is False and one("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'warehouse'") == "UTF8"
@@ -372,8 +376,26 @@ def test_it_runs(services, directory, make_container, servers):
           f"{time.monotonic() - started:.2f} s after SIGTERM ***")
     assert code == 0, weir.tail()
     # The next `docker compose up`: all that is done once is done already.
+    (project.volumes / "keys-weir" / "token-gone.key").write_text("of a domain that is no more")
     again = project.before_weir(first=False)
+    check_keys(project)
     assert "made nothing" in again["keys"] and "stays as it is" in again["policy"] and "nothing to do" in again["apply"]
+
+
+def check_keys(project):
+    """Who may open everything by a passphrase is not with the owner's connection, nor with the service."""
+    have = {v: {f.name for f in (project.volumes / v).iterdir()} for v in ("keys", "keys-apply", "keys-weir")}
+    public = {"policy", "root.pub"}
+    kinds = lambda files: {re.split(r"[-.]", f)[0] for f in files - public}
+    assert {f for f in have["keys-apply"] - public if not f.endswith(".sealed")} == set() == public - have["keys-apply"]
+    assert kinds(have["keys-apply"]) == {"role"}
+    assert kinds(have["keys-weir"]) == {"sealer", "token", "role", "rid"} and public < have["keys-weir"]
+    assert have["keys-apply"] | have["keys-weir"] < have["keys"]
+    assert kinds(have["keys"] - have["keys-apply"] - have["keys-weir"]) >= {"root", "escrow", "member"}
+    for volume in ("keys-apply", "keys-weir"):
+        for file in (project.volumes / volume).iterdir():
+            assert (file.stat().st_uid, file.stat().st_mode & 0o777) == (64100, 0o400) and file.read_bytes() == \
+                (project.volumes / "keys" / file.name).read_bytes()
 
 
 def hand_over(project, streams):
