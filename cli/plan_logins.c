@@ -29,18 +29,35 @@ login_connect(const char *dsn)
 {
 	struct pg *pg = NULL;
 	struct err why;
-	/* Any other failure (too many connections) says nothing about the password. */
-	bool rejected = !pg_connect(dsn, "weir", NULL, LOGIN_TRY_MS, &pg, &why) &&
-			(why.code == EXIT_PERMISSION || why.code == EXIT_CONFIG);
+	/* Another failure (no such database, too many connections) is not of the password. */
+	bool rejected =
+	    !pg_connect(dsn, "weir", NULL, LOGIN_TRY_MS, &pg, &why) && why.code == EXIT_PERMISSION;
 
 	pg_close(pg);
 	return rejected ? LOGIN_REJECTED : LOGIN_GOOD;
 }
 
+/* Workers may reach the server by another way than the owner does; or somebody mistook it. */
+static bool
+login_elsewhere(struct plan *p, const char *path, const struct name *login, struct login_file *file,
+		struct err *e)
+{
+	struct buf where = {0};
+	bool good = pg_dsn_elsewhere(p->pg, buf_cstr(&file->dsn), &where, e);
+
+	if (where.len)
+		plan_add_kind(p, CHANGE_NOTE, 'i', NULL,
+			      "login %s: %s leads elsewhere than the owner's connection: %s; it "
+			      "must be the same database by another way",
+			      login->s, path, buf_cstr(&where));
+	buf_free(&where);
+	return good;
+}
+
 /* Whether the file is there, is this login's, and the server takes what is in it. */
 static bool
-login_try(const char *path, const struct name *login, bool role_there, enum login_state *state,
-	  struct err *e)
+login_try(struct plan *p, const char *path, const struct name *login, bool role_there,
+	  enum login_state *state, struct err *e)
 {
 	struct login_file file;
 
@@ -53,10 +70,11 @@ login_try(const char *path, const struct name *login, bool role_there, enum logi
 		*state = LOGIN_FOREIGN;
 	else if (role_there)
 		*state = login_connect(buf_cstr(&file.dsn));
+	bool good = !file.there || file.foreign || login_elsewhere(p, path, login, &file, e);
 	if (file.there && !file.password.len && (!role_there || *state == LOGIN_REJECTED))
 		*state = LOGIN_NO_PASSWORD;
 	login_file_free(&file);
-	return true;
+	return good;
 }
 
 /* All but the password's verifier, which is made when it is done. */
@@ -108,7 +126,7 @@ login_plan(struct plan *p, enum ddl_login login, struct err *e)
 	const char *const params[] = {name.s, NULL};
 	if (!plan_ask(p, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", params, &there,
 		      e) ||
-	    !login_try(path, &name, there, &state, e))
+	    !login_try(p, path, &name, there, &state, e))
 		return false;
 	if (state == LOGIN_FOREIGN)
 		plan_add_kind(p, CHANGE_REFUSED, '!', NULL,

@@ -144,6 +144,23 @@ def test_files_that_cannot_be_meant(make_weir, connection):
     assert "has no password" in w.command("apply", w.file, codes=(78,)).stdout
 
 
+def test_files_that_lead_elsewhere_are_named(make_weir, connection):
+    w = make_weir(loans.pipeline("astray"))
+    w.apply()
+    assert "leads elsewhere" not in w.command("plan", w.file, codes=(99,)).stdout
+    path = w.directory / "logins" / "state.login"
+    good = words(path)
+    owner = {k: v for k, v in good.items() if k in ("host", "port", "dbname")}
+    # Another database, one that is not there, and another way to the same one: said each time, and the password stays.
+    for word, value in (("dbname", "postgres"), ("dbname", "nowhere"), ("port", "1"), ("host", "nowhere.invalid")):
+        path.write_text(make_conninfo(**{**good, word: value}))
+        plan = w.command("plan", w.file, codes=(99,)).stdout
+        assert f'state.login leads elsewhere than the owner\'s connection: {word} "{value}" (the owner\'s: "{owner[word]}");' in plan, plan
+        assert plan.count("leads elsewhere") == 1 and good["password"] not in plan
+        assert w.json("plan", w.file, codes=(99,))["changes"] == 0
+        assert f'{word} "{value}"' in w.command("apply", w.file).stdout
+
+
 def words_of(text):
     return conninfo_to_dict(text.strip())
 

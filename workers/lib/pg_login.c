@@ -109,6 +109,45 @@ pg_dsn_near(const char *dsn, const char *user, const char *password, struct buf 
 	return good;
 }
 
+/* As connecting has it: what is not said comes from the environment and the defaults. */
+static const char *
+place_value(const PQconninfoOption *given, const PQconninfoOption *defaults, const char *word)
+{
+	bool is_host = !strcmp(word, "host"), is_name = !strcmp(word, "dbname");
+	const char *value = word_value(given, word);
+
+	if (!value && is_host)
+		value = word_value(given, "hostaddr");
+	if (!value)
+		value = word_value(defaults, word);
+	if (!value && is_host)
+		value = word_value(defaults, "hostaddr");
+	if (!value && is_name)
+		value = word_value(given, "user");
+	return value ? value : "";
+}
+
+bool
+pg_dsn_elsewhere(struct pg *p, const char *dsn, struct buf *out, struct err *e)
+{
+	static const char *const words[] = {"host", "port", "dbname"};
+	PQconninfoOption *given = dsn_parse(dsn, e);
+	PQconninfoOption *ours = given ? PQconninfo(p->conn) : NULL;
+	PQconninfoOption *defaults = given ? PQconndefaults() : NULL;
+
+	for (unsigned i = 0; given && i < sizeof words / sizeof *words; i++) {
+		const char *there = place_value(given, defaults, words[i]);
+		const char *here = place_value(ours, NULL, words[i]);
+		if (strcmp(there, here) != 0)
+			buf_printf(out, "%s%s \"%s\" (the owner's: \"%s\")", out->len ? ", " : "",
+				   words[i], there, here);
+	}
+	PQconninfoFree(defaults);
+	PQconninfoFree(ours);
+	PQconninfoFree(given);
+	return given != NULL;
+}
+
 bool
 pg_dsn_who(const char *dsn, struct buf *user, struct buf *password, struct err *e)
 {

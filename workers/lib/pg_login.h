@@ -25,6 +25,12 @@ MUSTCHECK bool pg_dsn_for(struct pg *p, const char *user, const char *password, 
 MUSTCHECK bool pg_dsn_near(const char *dsn, const char *user, const char *password, struct buf *out,
 			   struct err *e);
 
+/*
+ * Where that string leads to, if not to where this connection does: `host "a" (the owner's: "b")`
+ * and the same of port and dbname, appended; nothing when it is the same place.
+ */
+MUSTCHECK bool pg_dsn_elsewhere(struct pg *p, const char *dsn, struct buf *out, struct err *e);
+
 /* The user and the password that a connection string has, appended; empty: it has none. */
 MUSTCHECK bool pg_dsn_who(const char *dsn, struct buf *user, struct buf *password, struct err *e);
 
