@@ -1,4 +1,4 @@
-/* demo: its events for a pipeline that runs elsewhere: into the topics, queues and files it reads. */
+/* demo: its events for a pipeline that runs elsewhere: into topics, queues and files it reads. */
 #include "demo.h"
 
 #include <poll.h>

@@ -15,7 +15,7 @@ enum {
 };
 
 struct sink_ops {
-	/* One event, without a line break; may be kept back until push. key: n 0 where it has none. */
+	/* One event, without a line break; may be kept back until push. key_n 0: it has no key. */
 	bool (*send)(void *ctx, const char *line, size_t n, const char *key, size_t key_n,
 		     struct err *e);
 	bool (*push)(void *ctx, struct err *e);	  /* without waiting, what was sent goes out */

@@ -5,8 +5,8 @@
  * are visible in proto/seal alone.
  *
  * What locking is for: no key comes to a disk. Where the limit of locked memory is reached and the
- * machine has no swap (/proc/swaps, looked at once, at the start), memory that is not locked does as
- * well: it is used, and said once. Where it swaps, no secret is made.
+ * machine has no swap (/proc/swaps, looked at once, at the start), memory that is not locked does
+ * as well: it is used, and said once. Where it swaps, no secret is made.
  *
  * A child that uses an inherited secret panics: its keys are zeros, and sealing under them would be
  * sealing under none.
@@ -34,7 +34,7 @@ enum {
  */
 MUSTCHECK bool secret_open(bool required, struct err *e);
 size_t secret_unlocked_bytes(void); /* that could not be locked and are used; 0 is well */
-/* Why the last secret could not be made: the limit, and what to do; NULL: it could, or no memory. */
+/* Why the last secret could not be made: the limit, what to do; NULL: it could, or no memory. */
 const char *secret_shortage(void);
 
 struct secret;

@@ -3,20 +3,23 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void end(int sig)
+static void
+end(int sig)
 {
 	(void)sig;
 	_exit(0);
 }
 
-static void bury(int sig)
+static void
+bury(int sig)
 {
 	(void)sig;
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 }
 
-int main(void)
+int
+main(void)
 {
 	signal(SIGINT, end);
 	signal(SIGTERM, end);

@@ -1,7 +1,8 @@
 /*
  * subjects: secrets of persons, as the keeper told them in this window. Kept until the window ends,
- * so that an erasure is effective within one. Bounded: when as many persons are known as half of the
- * slots all are forgotten, and asked again as they are met. Pure: requests go to the caller as frame items.
+ * so that an erasure is effective within one. Bounded: when as many persons are known as half of
+ * the slots all are forgotten, and asked again as they are met. Pure: requests go to the caller as
+ * frame items.
  *
  * The secrets lie in pages of their own (secret_map), wiped when forgotten.
  */
