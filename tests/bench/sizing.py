@@ -50,6 +50,13 @@ def _sockets(pid, port):
     return found
 
 
+def _cached(w, process):
+    """Processes in memory, and the bytes that are counted for them."""
+    text = w.get(process, "/metrics")[1]
+    return [sum(map(float, re.findall(rf"^weir_{m}(?:\{{.*\}})? (\S+)$", text, re.M)))
+            for m in ("processes_cached", "state_cache_bytes")]
+
+
 def _sizes(c):
     found = dict(c.execute(SIZES).fetchall())
     return {s: int(found.get(s, 0)) for s in SCHEMAS}
@@ -112,6 +119,8 @@ class Sizing:
               + ", ".join(f"{s} {(n - sizes[s]) / each:.0f}" for s, n in _sizes(c).items()))
         print(f"   locked memory of ingest: {locked // 1024} KiB at its birth, {_proc(ingest, 'status', 'VmLck') // 1024} KiB"
               f" with {people:,} persons in the window")
+        cached, used = _cached(self.w, self.replicas["lanes"])
+        print(f"   in memory: {cached:,.0f} loans, {used / cached:.0f} bytes each")
         for part in self.replicas:
             print(f"   peak MiB, {part}: " + ", ".join(
                 f"{n} {measure.peak_bytes(p) / 2**20:.0f}" for p, n in self.workers(part).items()))
@@ -155,9 +164,7 @@ def open_processes(bench):
         sizes = _sizes(c)
         state = c.execute("select sum(pg_total_relation_size(c.oid)) from pg_class c where relkind = 'r' and relname like 'state_%'"
                           " and relnamespace = 'admin_schema'::regnamespace").fetchone()[0]
-    metrics = w.get(process, "/metrics")[1]
-    cached, used = (sum(map(float, re.findall(rf"^weir_{m}(?:\{{.*\}})? (\S+)$", metrics, re.M)))
-                    for m in ("processes_cached", "state_cache_bytes"))
+    cached, used = _cached(w, process)
     correlate, = w.workers(process, "correlate")
     print(f"\n== sizing: {OPEN:,} open processes of three folds")
     print(f"   cached {cached:,.0f}, counted {used / cached:.0f} bytes each, PSS of correlate"

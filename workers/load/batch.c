@@ -353,10 +353,17 @@ batch_clear(struct batch *x, uint64_t bytes_max)
 void
 batches_drop(struct batches *b)
 {
+	struct batch *x = &b->ring[b->first];
+
 	check(b->count > 0);
-	batch_clear(&b->ring[b->first], b->setup.m->limits.batch_bytes_max);
+	batch_clear(x, b->setup.m->limits.batch_bytes_max);
 	b->first = (b->first + 1) % BATCHES_MAX;
 	b->count--;
+	/* Its buffers go to the batch that begins next, or all of the ring's would grow as large. */
+	struct batch *next = &b->ring[(b->first + b->count) % BATCHES_MAX];
+	struct batch other = *next;
+	*next = *x;
+	*x = other;
 }
 
 void
