@@ -176,3 +176,45 @@ def test_the_only_replica_keeps_its_place(spread, connection, kafka):
     assert "begins anew" not in log.split("asked to stop")[1], "the group was not divided anew"
     for process in (source, a):
         w.stop(process)
+
+
+@pytest.fixture
+def lone(make_weir, kafka, request):
+    """(weir, topics) of a pipeline with an ingest of its own and lanes, that runs."""
+    name = request.node.name.removeprefix("test_").translate(str.maketrans("[]", ".."))
+    topics = {s: kafka.create_topic(f"{name}.{s}", partitions=2) for s in loans.STREAMS}
+    w = make_weir(loans.pipeline(name=f"lone_{len(name)}", lanes=1, sources={
+        s: f'kafka: {{ brokers: "{kafka.bootstrap}", topic: {t} }}' for s, t in topics.items()},
+        more=f'groups: {GROUPS}\nexchange: {{ brokers: "{kafka.bootstrap}", topic: weir.{name} }}\n'))
+    w.apply()
+    source = w.up("--only", "ingest,keeper", "--instance", "in", log=w.directory / "in.log")
+    w.up("--only", "lanes", "--instance", "lanes", log=w.directory / "lanes.log")
+    return w, topics, source
+
+
+def feed(kafka, connection, topic, partitions, before):
+    """One event into each partition; all of them arrive."""
+    producer = kafka.producer()  # one that knows how many there are now
+    event = loans.twin(processes=1)["application"][0]
+    for p in range(partitions):
+        kafka.produce(topic, [{**event, "seq": before + p}], partition=p, producer=producer)
+    wait_for("all of them", lambda: connection.execute(COUNT).fetchone()[0] == before + partitions, 60 * SLOW, 0.1)
+
+
+def test_partitions_that_come_while_a_worker_is_reborn(lone, connection, kafka):
+    """The group gives it back what it had, and sees no reason to divide anew."""
+    w, topics, source = lone
+    feed(kafka, connection, topics["application"], 2, 0)
+    kafka.add_partitions(topics["application"], 4)
+    w.kill(source, "ingest")
+    feed(kafka, connection, topics["application"], 4, 2)
+
+
+def test_another_topic_under_a_place_that_is_kept(lone, connection, kafka):
+    w, topics, source = lone
+    feed(kafka, connection, topics["application"], 2, 0)
+    w.stop(source)
+    other = kafka.create_topic(topics["application"] + "-other", partitions=4)
+    w.file.write_text(w.file.read_text().replace(f"topic: {topics['application']} ", f"topic: {other} "))
+    w.up("--only", "ingest,keeper", "--instance", "in", log=w.directory / "in.log")
+    feed(kafka, connection, other, 4, 2)

@@ -19,19 +19,23 @@ enum {
 	JOIN_TOLD_MS = 5000, /* joining takes no longer, unless something is wrong */
 	LEAVE_MS_MAX = 1000, /* for saying farewell; without it the session has to end */
 	LEAVE_POLL_MS = 10,
+	COVER_FIRST_MS = 3000, /* after joining: is everything read by somebody? */
+	COVER_EVERY_MS = 20000,
+	COVER_ASK_MS = 5000,
 };
 
 struct member {
 	struct kafka kafka; /* source, conf, shared: of its configuration (kafka_scout.c) */
 	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue, *commits;
+	rd_kafka_queue_t *queue, *commits, *covers;
+	char group[MEMBER_NAME_MAX];
 	int event;
 	enum member_state state;
 	uint32_t *owned;
 	int64_t *told, *sent, *confirmed; /* by place in owned */
 	unsigned owned_n;
-	struct mono since, commit_at, leave_by;
-	bool commit_due, commit_out, leaving;
+	struct mono since, commit_at, leave_by, cover_at;
+	bool commit_due, commit_out, leaving, cover_out;
 	char trouble[SOURCE_TROUBLE_MAX * 2];
 };
 
@@ -52,13 +56,15 @@ owned_take(struct member *m, const rd_kafka_topic_partition_list_t *list)
 	m->told = mem_zero(n ? n : 1, sizeof *m->told);
 	m->sent = mem_zero(n ? n : 1, sizeof *m->sent);
 	m->confirmed = mem_zero(n ? n : 1, sizeof *m->confirmed);
+	/* A static member gets what it had, be it of another topic that it read before. */
 	for (unsigned i = 0; i < n; i++)
-		m->owned[i] = (uint32_t)list->elems[i].partition;
-	for (unsigned i = 0; i < n; i++)
+		if (!strcmp(list->elems[i].topic, m->kafka.source->topic))
+			m->owned[m->owned_n++] = (uint32_t)list->elems[i].partition;
+	for (unsigned i = 0; i < m->owned_n; i++)
 		m->told[i] = m->sent[i] = m->confirmed[i] = -1;
-	qsort(m->owned, n, sizeof *m->owned, number_order);
-	m->owned_n = n;
+	qsort(m->owned, m->owned_n, sizeof *m->owned, number_order);
 	m->state = MEMBER_OWNS;
+	m->cover_at = mono_add_ms(mono_now(), COVER_FIRST_MS);
 }
 
 /* The answer to either is an empty assignment: this handle fetches nothing. */
@@ -125,6 +131,7 @@ join(struct member *m, struct err *e)
 	rd_kafka_poll_set_consumer(m->rk);
 	m->queue = rd_kafka_queue_get_consumer(m->rk);
 	m->commits = rd_kafka_queue_new(m->rk);
+	m->covers = rd_kafka_queue_new(m->rk);
 	rd_kafka_queue_io_event_enable(m->queue, m->event, &one, sizeof one);
 	rd_kafka_topic_partition_list_add(topics, m->kafka.source->topic, RD_KAFKA_PARTITION_UA);
 	rd_kafka_resp_err_t err = rd_kafka_subscribe(m->rk, topics);
@@ -139,6 +146,7 @@ member_open(const struct member_setup *setup, struct member **out, struct err *e
 	struct member *m = mem_zero(1, sizeof *m);
 
 	m->kafka.source = setup->source->source;
+	snprintf(m->group, sizeof m->group, "%s", setup->group);
 	m->since = mono_now();
 	pthread_mutex_init(&m->kafka.shared.lock, NULL);
 	m->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -201,6 +209,174 @@ commits_serve(struct member *m, struct mono now)
 	m->commit_at = mono_add_ms(now, COMMIT_EVERY_MS);
 }
 
+static unsigned
+partitions_count(struct member *m)
+{
+	rd_kafka_topic_t *topic = rd_kafka_topic_new(m->rk, m->kafka.source->topic, NULL);
+	const struct rd_kafka_metadata *md;
+	unsigned n = 0;
+
+	if (!topic)
+		return 0;
+	if (!rd_kafka_metadata(m->rk, 0, topic, &md, STARTS_ASK_MS)) {
+		if (md->topic_cnt == 1 && !md->topics[0].err)
+			n = (unsigned)md->topics[0].partition_cnt;
+		rd_kafka_metadata_destroy(md);
+	}
+	rd_kafka_topic_destroy(topic);
+	return n;
+}
+
+/* At most one is under way before the last one can be sent. */
+static void
+commits_flush(struct member *m)
+{
+	for (unsigned turn = 0; turn < 2 && m->state == MEMBER_OWNS; turn++) {
+		if (!m->commit_out && m->commit_due)
+			m->commit_out = commit_send(m);
+		if (m->commit_out && !commit_answer(m, CLOSE_WAIT_MS / 2))
+			break;
+	}
+}
+
+void
+member_leave(struct member *m)
+{
+	if (!m || m->leaving || m->state == MEMBER_FENCED)
+		return;
+	commits_flush(m);
+	m->leaving = !rd_kafka_unsubscribe(m->rk);
+	m->leave_by = mono_add_ms(mono_now(), LEAVE_MS_MAX);
+}
+
+/* Whether the farewell is on its way: the library has forgotten who it was. */
+static bool
+nobody(struct member *m)
+{
+	char *id = rd_kafka_memberid(m->rk);
+	bool empty = !id || !*id;
+
+	if (id)
+		rd_kafka_mem_free(m->rk, id);
+	return empty;
+}
+
+/*
+ * To the end of a leave. The library says nothing of the answer to it; but the broker answers a
+ * connection's questions in their order, so that the answer to a later one tells.
+ */
+static void
+leave_end(struct member *m)
+{
+	rd_kafka_message_t *got;
+	int left_ms;
+
+	if (!m->leaving)
+		return;
+	m->leaving = false;
+	while (!nobody(m) && !mono_due(m->leave_by, mono_now())) {
+		got = rd_kafka_consumer_poll(m->rk, LEAVE_POLL_MS);
+		if (got)
+			rd_kafka_message_destroy(got);
+	}
+	left_ms = (int)-mono_since_ms(m->leave_by, mono_now());
+	if (left_ms <= 0)
+		return;
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_add(list, m->kafka.source->topic, 0);
+	rd_kafka_committed(m->rk, list, left_ms);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+/*
+ * ---- what nobody reads ----
+ * Who comes back under its name within the session's time gets what it had, and the group is not
+ * divided anew, not even where the topic has more partitions by then, or is another one. Nobody
+ * would notice: so each member asks now and then whether everything is somebody's.
+ */
+
+static void
+cover_ask(struct member *m)
+{
+	const char *groups[] = {m->group};
+	char why[8];
+	rd_kafka_AdminOptions_t *options =
+	    rd_kafka_AdminOptions_new(m->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+
+	rd_kafka_AdminOptions_set_request_timeout(options, COVER_ASK_MS, why, sizeof why);
+	rd_kafka_DescribeConsumerGroups(m->rk, groups, 1, options, m->covers);
+	rd_kafka_AdminOptions_destroy(options);
+	m->cover_out = true;
+}
+
+/* Marks what members have of our topic. False: the group is not at rest, or may not be asked. */
+static bool
+cover_mark(const struct member *m, const rd_kafka_ConsumerGroupDescription_t *g, bool *read,
+	   unsigned n)
+{
+	if (rd_kafka_ConsumerGroupDescription_error(g) ||
+	    rd_kafka_ConsumerGroupDescription_state(g) != RD_KAFKA_CONSUMER_GROUP_STATE_STABLE)
+		return false;
+	for (size_t i = 0; i < rd_kafka_ConsumerGroupDescription_member_count(g); i++) {
+		const rd_kafka_topic_partition_list_t *list =
+		    rd_kafka_MemberAssignment_partitions(rd_kafka_MemberDescription_assignment(
+			rd_kafka_ConsumerGroupDescription_member(g, i)));
+		for (int p = 0; list && p < list->cnt; p++)
+			if (!strcmp(list->elems[p].topic, m->kafka.source->topic) &&
+			    (unsigned)list->elems[p].partition < n)
+				read[list->elems[p].partition] = true;
+	}
+	return true;
+}
+
+static void
+cover_judge(struct member *m, const rd_kafka_ConsumerGroupDescription_t *g)
+{
+	unsigned n = partitions_count(m), i = 0;
+	bool *read = mem_zero(n ? n : 1, sizeof *read);
+
+	if (n && cover_mark(m, g, read, n)) {
+		while (i < n && read[i])
+			i++;
+		if (i < n) {
+			log_info("topic %s partition %u is read by nobody: the group is divided "
+				 "anew",
+				 m->kafka.source->topic, i);
+			/*
+			 * Who joins as a new one is given its share anew. Here and now: nothing is
+			 * left of this process a moment after it has said that it is over.
+			 */
+			member_leave(m);
+			leave_end(m);
+			m->state = MEMBER_LOST;
+		}
+	}
+	free(read);
+}
+
+static void
+cover_serve(struct member *m, struct mono now)
+{
+	if (m->cover_out) {
+		rd_kafka_event_t *answer = rd_kafka_queue_poll(m->covers, 0);
+		const rd_kafka_ConsumerGroupDescription_t **groups;
+		const rd_kafka_DescribeConsumerGroups_result_t *result;
+		size_t n = 0;
+
+		if (!answer)
+			return;
+		m->cover_out = false;
+		result = rd_kafka_event_DescribeConsumerGroups_result(answer);
+		groups = result ? rd_kafka_DescribeConsumerGroups_result_groups(result, &n) : NULL;
+		if (n == 1)
+			cover_judge(m, groups[0]);
+		rd_kafka_event_destroy(answer);
+	} else if (mono_due(m->cover_at, now)) {
+		cover_ask(m);
+		m->cover_at = mono_add_ms(now, COVER_EVERY_MS);
+	}
+}
+
 enum member_state
 member_poll(struct member *m, struct mono now)
 {
@@ -217,8 +393,10 @@ member_poll(struct member *m, struct mono now)
 	}
 	if (rd_kafka_fatal_error(m->rk, why, sizeof why) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		m->state = MEMBER_FENCED;
-	if (m->state == MEMBER_OWNS)
+	if (m->state == MEMBER_OWNS) {
 		commits_serve(m, now);
+		cover_serve(m, now);
+	}
 	return m->state;
 }
 
@@ -246,24 +424,6 @@ member_confirmed(const struct member *m, uint32_t partition)
 		if (m->owned[i] == partition)
 			return m->confirmed[i];
 	return -1;
-}
-
-static unsigned
-partitions_count(struct member *m)
-{
-	rd_kafka_topic_t *topic = rd_kafka_topic_new(m->rk, m->kafka.source->topic, NULL);
-	const struct rd_kafka_metadata *md;
-	unsigned n = 0;
-
-	if (!topic)
-		return 0;
-	if (!rd_kafka_metadata(m->rk, 0, topic, &md, STARTS_ASK_MS)) {
-		if (md->topic_cnt == 1 && !md->topics[0].err)
-			n = (unsigned)md->topics[0].partition_cnt;
-		rd_kafka_metadata_destroy(md);
-	}
-	rd_kafka_topic_destroy(topic);
-	return n;
 }
 
 bool
@@ -321,75 +481,17 @@ member_fd(const struct member *m)
 	return m->event;
 }
 
-/* At most one is under way before the last one can be sent. */
-static void
-commits_flush(struct member *m)
-{
-	for (unsigned turn = 0; turn < 2 && m->state == MEMBER_OWNS; turn++) {
-		if (!m->commit_out && m->commit_due)
-			m->commit_out = commit_send(m);
-		if (m->commit_out && !commit_answer(m, CLOSE_WAIT_MS / 2))
-			break;
-	}
-}
-
-void
-member_leave(struct member *m)
-{
-	if (!m || m->leaving || m->state == MEMBER_FENCED)
-		return;
-	commits_flush(m);
-	m->leaving = !rd_kafka_unsubscribe(m->rk);
-	m->leave_by = mono_add_ms(mono_now(), LEAVE_MS_MAX);
-}
-
-/* Whether the farewell is on its way: the library has forgotten who it was. */
-static bool
-nobody(struct member *m)
-{
-	char *id = rd_kafka_memberid(m->rk);
-	bool empty = !id || !*id;
-
-	if (id)
-		rd_kafka_mem_free(m->rk, id);
-	return empty;
-}
-
-/*
- * To the end of a leave. The library says nothing of the answer to it; but the broker answers a
- * connection's questions in their order, so that the answer to a later one tells.
- */
-static void
-leave_end(struct member *m)
-{
-	rd_kafka_message_t *got;
-	int left_ms;
-
-	while (!nobody(m) && !mono_due(m->leave_by, mono_now())) {
-		got = rd_kafka_consumer_poll(m->rk, LEAVE_POLL_MS);
-		if (got)
-			rd_kafka_message_destroy(got);
-	}
-	left_ms = (int)-mono_since_ms(m->leave_by, mono_now());
-	if (left_ms <= 0)
-		return;
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-	rd_kafka_topic_partition_list_add(list, m->kafka.source->topic, 0);
-	rd_kafka_committed(m->rk, list, left_ms);
-	rd_kafka_topic_partition_list_destroy(list);
-}
-
 void
 member_close(struct member *m)
 {
 	if (!m)
 		return;
-	if (m->leaving)
-		leave_end(m);
-	else
-		commits_flush(m);
+	leave_end(m);
+	commits_flush(m);
 	if (m->commits)
 		rd_kafka_queue_destroy(m->commits);
+	if (m->covers)
+		rd_kafka_queue_destroy(m->covers);
 	if (m->queue)
 		rd_kafka_queue_destroy(m->queue);
 	/* Without a farewell of its own: a static member that comes back gets what it had. */
