@@ -69,9 +69,12 @@ def outside(command):
         raise Refused("only root may make namespaces and control groups")
     if not hierarchies():
         raise Refused("this kernel shows no control groups")
+    machine = os.open("/proc", os.O_RDONLY)
+    for old in pathlib.Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+        if is_over(old.name, machine):
+            shutil.rmtree(old, ignore_errors=True)
     directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     directory.chmod(0o755)
-    machine = os.open("/proc", os.O_RDONLY)
     try:
         unshare(CLONE_NEWPID)
         child = os.fork()
@@ -167,13 +170,19 @@ def remove_cgroups(name, seconds=10):
         time.sleep(0.1)
 
 
+def is_over(name, machine):
+    """Whether that box's process is no more. machine: /proc of the machine, where the living ones are seen."""
+    try:
+        os.stat(name.removeprefix(PREFIX).split("-")[0], dir_fd=machine)
+        return False
+    except FileNotFoundError:
+        return True
+
+
 def sweep_cgroups(machine):
-    """Those of boxes that were killed. machine: /proc of the machine, where the living ones are seen."""
-    names = {p.name for root in cgroup_roots() for p in root.glob(PREFIX + "*")}
-    for name in names:
-        try:
-            os.stat(name.removeprefix(PREFIX).split("-")[0], dir_fd=machine)
-        except FileNotFoundError:
+    """Those of boxes that were killed."""
+    for name in {p.name for root in cgroup_roots() for p in root.glob(PREFIX + "*")}:
+        if is_over(name, machine):
             remove_cgroups(name, 0)
 
 
