@@ -5,6 +5,7 @@ what an open process takes of memory and of the database's tables."""
 
 import os
 import re
+import threading
 import time
 
 import psycopg
@@ -146,7 +147,22 @@ class Sizing:
                 f"{n} {_proc(p, 'smaps_rollup', 'Pss') / 2**20:.1f}"
                 + (f" ({_sockets(p, self.bench.kafka.port)})" if _sockets(p, self.bench.kafka.port) else "")
                 for p, n in self.workers(part).items()))
-        print("   connections to PostgreSQL: " + ", ".join(f"{a} {n}" for a, n in c.execute(CONNECTIONS).fetchall()))
+        self.tell_connections(c)
+
+    def tell_connections(self, c):
+        """The most that were seen of each kind, with state to be looked up and a hand-over under way."""
+        self.w.stop(self.replicas.pop("lanes"))
+        self.replicas["lanes"] = self.w.up("--only", "lanes", "--instance", "lanes", log=self.w.directory / "again.log")
+        for stream, lines in corpus.streams()[1].items():
+            corpus.post(self.bench.kafka, self.topics[stream], corpus.copies(lines, 1))
+        handoff = threading.Thread(target=lambda: self.w.command("handoff", "run", "scoring", self.w.file, codes=None))
+        handoff.start()
+        most, end = {}, time.monotonic() + IDLE_SECONDS
+        while handoff.is_alive() or time.monotonic() < end:
+            for application, n in c.execute(CONNECTIONS).fetchall():
+                most[application] = max(most.get(application, 0), n)
+            time.sleep(0.02)
+        print("   connections to PostgreSQL, one lane: " + ", ".join(f"{a} {n}" for a, n in sorted(most.items())))
 
 
 def open_processes(bench):
