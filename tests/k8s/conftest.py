@@ -23,6 +23,11 @@ PROCESSES, SEED = 1500, 61
 VOLUME = "handoffs"
 
 
+def pytest_configure(config):
+    if "WEIR_BOX" not in os.environ or "WEIR_IMAGE" not in os.environ:
+        raise pytest.UsageError("these tests run inside a box, with an image: tests/run-k8s")
+
+
 def pytest_sessionfinish(session):
     """Adds "passed failed" to the tally of whoever called us."""
     terminal, tally = session.config.pluginmanager.get_plugin("terminalreporter"), os.environ.get("WEIR_TALLY")
