@@ -382,6 +382,20 @@ def test_check_names_every_drift(roles):
     assert w.json("check", w.file)["outcome"] == "good"
 
 
+def test_the_key_of_queue_identities_among_the_keys_is_no_damaged_one(roles):
+    w = roles.w
+    text, rid = w.file.read_text(), w.keys / "rid.key"
+    rid.write_bytes(secrets.token_bytes(32))
+    rid.chmod(0o600)
+    try:
+        assert str(rid) in "\n".join(r["what"] for r in w.json("check", w.file, codes=(78,))["rows"])
+        w.file.write_text(text.replace("keys: keys\n", "keys: keys\nrid_key: file:keys/rid.key\n"))
+        assert w.json("check", w.file)["outcome"] == "good"
+    finally:
+        w.file.write_text(text)
+        rid.unlink()
+
+
 def test_temporary_tables_of_a_running_loader_are_no_drift(roles):
     w = roles.w
     with psycopg.connect((w.logins / "load.login").read_text().strip(), autocommit=True) as c:
