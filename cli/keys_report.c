@@ -38,7 +38,7 @@ keys_not(struct keys *k, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof line, fmt, ap);
 	va_end(ap);
-	line_add(k, &k->not_done, "not: ", line);
+	line_add(k, &k->not_done, "not done: ", line);
 }
 
 void
