@@ -128,7 +128,9 @@ file_begin(struct making *x, struct err *e)
 		memcpy(pks[i], policy_member(&x->policy, h->recipients[i].s)->pk, KEY_PUBLIC_BYTES);
 	x->dir = open(h->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (x->dir < 0)
-		return err_errno(e, EXIT_CONFIG, "hand-over %s: cannot open \"%s\"", h->name.s,
+		return err_errno(e, EXIT_CONFIG,
+				 "cannot open \"%s\" (with users of their own for the roles, group "
+				 "64200 must be able to write there)",
 				 h->directory);
 	if (!place_begin(x->dir, head.pipeline.s, h->name.s, wall_now_us(), &x->place, e))
 		return err_context(e, "\"%s\"", h->directory);
