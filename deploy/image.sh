@@ -76,3 +76,4 @@ esac
 buildah images --format "weir:$version  {{.Size}}  {{.ID}}" "$tag"
 buildah inspect --type image --format 'user {{.OCIv1.Config.User}}, entry point {{.OCIv1.Config.Entrypoint}}' "$tag"
 echo
+echo "in buildah's store as $tag: buildah --storage-driver vfs push $tag docker://registry.example/weir:$version"
