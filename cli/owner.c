@@ -127,6 +127,18 @@ owner_open(const struct model *m, struct pg **out, struct err *e)
 	return false;
 }
 
+int
+owner_fail(const struct cli *c, const struct model *m, const struct err *e)
+{
+	return cli_fail(
+	    c, e,
+	    e->code == EXIT_UNAVAILABLE
+		? "see that PostgreSQL runs and can be reached from here; the address is "
+		  "warehouse.postgresql.dsn in %s"
+		: "mend warehouse.postgresql.dsn in %s (or the variable or file it names)",
+	    m->path);
+}
+
 bool
 owner_connect(const struct cli *c, const struct model *m, struct pg **out, int *code)
 {
@@ -134,13 +146,7 @@ owner_connect(const struct cli *c, const struct model *m, struct pg **out, int *
 
 	if (owner_open(m, out, &e))
 		return true;
-	*code =
-	    cli_fail(c, &e,
-		     e.code == EXIT_UNAVAILABLE
-			 ? "see that PostgreSQL runs and can be reached from here; the address is "
-			   "warehouse.postgresql.dsn in %s"
-			 : "mend warehouse.postgresql.dsn in %s (or the variable or file it names)",
-		     m->path);
+	*code = owner_fail(c, m, &e);
 	return false;
 }
 

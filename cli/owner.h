@@ -17,8 +17,9 @@ MUSTCHECK bool owner_connect(const struct cli *c, const struct model *m, struct 
 /* The owner's DSN as it is written, or from where `file:` or `env:` say; appended. Wipe it. */
 MUSTCHECK bool owner_dsn(const struct model *m, struct buf *out, struct err *e);
 
-/* The same, told by the caller. */
+/* The same, told by the caller: by owner_fail, which returns the exit code, or in other words. */
 MUSTCHECK bool owner_open(const struct model *m, struct pg **out, struct err *e);
+int owner_fail(const struct cli *c, const struct model *m, const struct err *e);
 
 /* Whole contents of a small file, as they are; refuses more than max bytes. */
 MUSTCHECK bool file_whole(const char *path, size_t max, struct buf *out, struct err *e);

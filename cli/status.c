@@ -23,7 +23,8 @@ struct picture {
 	bool beats;	 /* it wrote its heartbeat just now */
 	struct buf live; /* JSON of /status */
 	bool database;
-	int refusal; /* exit code when the database could not be asked; else 0 */
+	int refusal;	    /* exit code when the database could not be asked; else 0 */
+	struct err unasked; /* why there is no connection to it; code 0: there was one */
 	struct owner_pipeline at;
 	struct pg_result *instance, *sources, *lanes;
 };
@@ -136,16 +137,13 @@ database_queries(struct picture *x, struct pg *pg, struct err *e)
 
 /* A database that is down is news, not a failure: the supervisor may still answer. */
 static void
-database_read(const struct cli *c, struct picture *x)
+database_read(struct picture *x)
 {
-	struct cli quiet = *c;
 	struct pg *pg;
 	struct err e;
-	int code;
 
-	quiet.json = false;
-	if (!owner_connect(&quiet, x->model, &pg, &code)) {
-		x->refusal = code;
+	if (!owner_open(x->model, &pg, &x->unasked)) {
+		x->refusal = x->unasked.code;
 		return;
 	}
 	x->database = owner_pipeline(pg, x->model, &x->at, &e) && database_queries(x, pg, &e);
@@ -156,6 +154,21 @@ database_read(const struct cli *c, struct picture *x)
 		x->beats = pg_rows(x->instance) && *pg_text(x->instance, 0, 5) == 't';
 	}
 	pg_close(pg);
+}
+
+/* Where the owner's DSN is not, as in a pod, and the supervisor answers, there is nothing to mend. */
+static void
+unasked_tell(const struct cli *c, const struct picture *x)
+{
+	struct cli quiet = *c;
+
+	quiet.json = false;
+	if (!x->unasked.code)
+		return;
+	if (x->answered && x->unasked.code == EXIT_CONFIG)
+		cli_say("weir status: the database was not asked: %s", x->unasked.text);
+	else
+		(void)owner_fail(&quiet, x->model, &x->unasked);
 }
 
 /* ---- showing ---- */
@@ -330,9 +343,10 @@ status_run(struct cli *c)
 		return code;
 	x.model = m;
 	if (!alone)
-		database_read(c, &x);
+		database_read(&x);
 	url_find(c, &x);
 	live_read(&x, args_value(&c->args, "url") != NULL);
+	unasked_tell(c, &x);
 	code = picture_show(c, &x);
 	pg_result_free(x.instance);
 	pg_result_free(x.sources);

@@ -289,6 +289,8 @@ def test_status(applied):
         assert words in text, text
     assert ("seccomp: on, but ptrace is allowed: sanitizer build" in text) == ASAN, text
     assert w.json("status", "--no-database", "--url", w.url(process))["database"] is None
+    elsewhere = w.command("status", "--url", w.url(process), w.file, env={"WEIR_DSN": "file:/nowhere/dsn"})  # as in a pod
+    assert "RUNNING" in elsewhere.stdout and "was not asked" in elsewhere.stderr and "mend" not in elsewhere.stderr
     w.stop(process)
     ended = w.json("status", w.file, codes=(99,))
     assert not ended["running"] and ended["database"]["instance"]["released"]
