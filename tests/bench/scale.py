@@ -22,7 +22,7 @@ from weir import Weir
 REPLICAS = (1, 2, 4)
 ROUNDS = int(os.environ.get("ROUNDS", 3))
 COST_BAR, SPEED_BAR = 1.15, 3.2
-COMMIT_SECONDS = 0.5
+COMMIT_SECONDS = 1
 
 SLOW_COMMIT = f"""
 create function admin_schema.wait() returns trigger language plpgsql as
