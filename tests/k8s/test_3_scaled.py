@@ -320,8 +320,7 @@ def test_lanes_are_scaled_by_the_metric(scaled, pods, said):
         pods.wait_ready("lanes", 3)
         settle(scaled)
     running.check()
-    seen = pods.get("hpa", "weir-lanes")["status"]
-    said(f"the autoscaler asked for three lanes {took:.1f} s after the warehouse stood still; {seen.get('currentMetrics')}")
+    said(f"the autoscaler asked for three lanes {took:.1f} s after the warehouse stood still")
     pods.kubectl("delete", "hpa", "weir-lanes")
 
 
