@@ -125,7 +125,8 @@ conf_fill(struct exchange_pipe *x, rd_kafka_conf_t *conf, const struct exchange_
 	    {"socket.keepalive.enable", "true"},
 	    {"reconnect.backoff.ms", "50"},
 	    {"reconnect.backoff.max.ms", "1000"},
-	    {"message.timeout.ms", "0"}, /* a broker that is away is waited for */
+	    {"compression.codec", "lz4"}, /* a third to a half of the bytes, for next to nothing */
+	    {"message.timeout.ms", "0"},  /* a broker that is away is waited for */
 	    {NULL, NULL},
 	    /*
 	     * ... but not these. Bounds are the credit's. A time-out of the library's own would
