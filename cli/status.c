@@ -156,7 +156,7 @@ database_read(struct picture *x)
 	pg_close(pg);
 }
 
-/* Where the owner's DSN is not, as in a pod, and the supervisor answers, there is nothing to mend. */
+/* Where the owner's DSN is not, as in a pod, but the supervisor answers, nothing is to mend. */
 static void
 unasked_tell(const struct cli *c, const struct picture *x)
 {

@@ -95,10 +95,10 @@ def test_it_drains_and_reaps_as_process_1(contained):
     first = w.first(process)
     assert "NSpid:\t%d\t1\n" % first in pathlib.Path(f"/proc/{first}/status").read_text()
     # An orphan of somebody else, as `kubectl exec` leaves them, becomes a child of process 1, and is no zombie afterwards.
-    subprocess.run(["nsenter", "--target", str(first), "--pid", "sh", "-c", "sleep 2 &"], check=True,
+    subprocess.run(["nsenter", "--target", str(first), "--pid", "sh", "-c", "sleep 8 &"], check=True,
                    stdout=subprocess.DEVNULL)
     own = set(w.workers(process, "null") + w.workers(process, "status"))
-    [orphan] = wait_for("the orphan's adoption", lambda: list(set(children(first)) - own), 2)
+    [orphan] = wait_for("the orphan's adoption", lambda: list(set(children(first)) - own), 7)
     wait_for("the orphan's end", lambda: stat_of(orphan) is None, 10 * SLOW)
     # A worker that is killed is born again, and leaves nothing either.
     dead = w.kill(process, "null")
@@ -111,6 +111,8 @@ def test_it_drains_and_reaps_as_process_1(contained):
 def separation(w, *args, **how):
     process = w.start("--only", "null", *args, **how)
     w.wait_ready(process)
+    # A worker that was just born has not said yet what separates it.
+    wait_for("what separates each", lambda: all(x["state"] == "up" for x in w.status(process)["workers"]), 10 * SLOW)
     status = w.status(process)
     code = w.end(process) if how.get("own", True) else w.stop(process)
     assert code == 0, w.log_tail()

@@ -359,7 +359,7 @@ batches_drop(struct batches *b)
 	batch_clear(x, b->setup.m->limits.batch_bytes_max);
 	b->first = (b->first + 1) % BATCHES_MAX;
 	b->count--;
-	/* Its buffers go to the batch that begins next, or all of the ring's would grow as large. */
+	/* Its buffers go to the batch that begins next, or all of the ring's would grow so. */
 	struct batch *next = &b->ring[(b->first + b->count) % BATCHES_MAX];
 	struct batch other = *next;
 	*next = *x;
