@@ -222,9 +222,11 @@ class Container:
         if not in_chroot():
             return self._runc("exec", "--user", f"{uid}:{gid}", self.name, *words, check=False, timeout=timeout)
         # There a mount namespace begins outside of the chroot, and runc, which enters the container's, with it.
+        environment = dict(word.split("=", 1) for word in self.config["process"]["env"])
         return subprocess.run(["nsenter", "--target", str(self.pid), "--mount", "--pid", "--ipc", "--uts", "--root", "--wd",
                                "--setuid", str(uid), "--setgid", str(gid), *map(str, words)], text=True,
-                              capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout, env={})
+                              capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout,
+                              env={"PATH": os.environ["PATH"], **environment})
 
     def _runc(self, *words, check=True, timeout=60):
         done = subprocess.run([RUNC, self.directory / "state", *map(str, words)], text=True, capture_output=True,

@@ -128,8 +128,8 @@ class Site:
         return container
 
     def port(self, pod_name):
-        if pod_name not in self.ports:
-            self.ports[pod_name], = free_ports(1)
+        if pod_name not in self.ports:  # nobody listens there yet: it may come twice
+            self.ports[pod_name] = next(p for p in free_ports(20) if p not in self.ports.values())
         return self.ports[pod_name]
 
     # ---- life ----
