@@ -6,6 +6,7 @@ once, by one replica of ingest, whose side is told too; each run begins with a c
 events are those of `peers`, nothing sealed: the cheaper an event, the more a replica's fixed costs show.
 
 slow: events a second where each commit waits at its end (a trigger that sleeps), with batches of 10,000 rows and no larger.
+Each event is of another process, so that a batch has as many events as rows, however many replicas there are.
 """
 
 import os
