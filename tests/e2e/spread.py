@@ -59,7 +59,7 @@ class Feeder(threading.Thread):
         """To be called with the turn held."""
         for stream, events in self.spread.streams.items():
             first = self.sent[stream]
-            end = min(len(events), first + max(1, int((len(events) - first) * share)))
+            end = min(len(events), first + max(1, int((len(events) - first) * min(share, 1))))
             self.spread.post(stream, events[first:end], first)
             self.sent[stream] = end
 
@@ -71,6 +71,10 @@ class Feeder(threading.Thread):
     @property
     def fed(self):
         return sum(self.sent.values())
+
+    @property
+    def left(self):
+        return sum(map(len, self.spread.streams.values())) - self.fed
 
     def finish(self):
         self.finishing.set()
